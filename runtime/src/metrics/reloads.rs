@@ -1,0 +1,86 @@
+//! Reloads of watched files.
+
+use std::fmt::Display;
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::Metrics;
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct File {
+    file: &'static str,
+}
+
+/// Counts and logs reloads by file: the `Observer` of every watched file. Clones share the metrics.
+#[derive(Clone, Debug)]
+pub struct Reloads {
+    done: Family<File, Counter>,
+    failed: Family<File, Counter>,
+    succeeded_at: Family<File, Gauge<f64, AtomicU64>>,
+}
+
+impl Reloads {
+    /// Registers the metrics, without a series yet.
+    pub fn register(metrics: &mut Metrics) -> Self {
+        let reloads = Self {
+            done: Family::default(),
+            failed: Family::default(),
+            succeeded_at: Family::default(),
+        };
+        metrics.register(
+            "ask2do_reloads_total",
+            &["file"],
+            "Watched files whose new content took effect",
+            reloads.done.clone(),
+        );
+        metrics.register(
+            "ask2do_reload_failures_total",
+            &["file"],
+            "Watched files whose new content was refused, the last good one staying in effect",
+            reloads.failed.clone(),
+        );
+        metrics.register(
+            "ask2do_reload_success_timestamp_seconds",
+            &["file"],
+            "When the content now in effect was read, in seconds since 1970",
+            reloads.succeeded_at.clone(),
+        );
+        reloads
+    }
+
+    /// Begins the series of a file that was just read for the first time.
+    pub fn loaded(&self, name: &'static str) {
+        let file = File { file: name };
+        drop(self.done.get_or_create(&file));
+        drop(self.failed.get_or_create(&file));
+        self.succeeded(file);
+    }
+
+    /// New content took effect.
+    pub fn reloaded(&self, name: &'static str) {
+        let file = File { file: name };
+        self.done.get_or_create(&file).inc();
+        self.succeeded(file);
+        tracing::info!(file = name, "reloaded");
+    }
+
+    /// New content was refused.
+    pub fn failed(&self, name: &'static str, error: &dyn Display) {
+        self.failed.get_or_create(&File { file: name }).inc();
+        tracing::error!(file = name, %error, "reload failed: the last good content stays in effect");
+    }
+
+    fn succeeded(&self, file: File) {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.succeeded_at
+            .get_or_create(&file)
+            .set(now.as_secs_f64());
+    }
+}
