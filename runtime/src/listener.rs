@@ -17,10 +17,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{Request, Response};
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -28,11 +29,19 @@ use tower::Service;
 
 use crate::shutdown::Stop;
 
+mod accepting;
 mod acceptor;
+mod first_bytes;
+mod handshake;
+mod http;
 mod metrics;
+mod port;
+mod table;
 
 pub use acceptor::{Acceptor, Plain, Tls};
 pub use metrics::ConnectionMetrics;
+
+use port::Port;
 
 /// An error of any type, as services and bodies return them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -192,8 +201,8 @@ impl Listener {
         self.listener.local_addr()
     }
 
-    /// Accepts and serves until `stop` asks for the drain; then no connection is accepted any more,
-    /// peers that have not spoken are dropped, the others get GOAWAY, and this ends with the last request, or
+    /// Accepts and serves until `stop` asks for the drain. Then no connection is accepted any more, peers
+    /// that have not spoken are dropped, the others get GOAWAY, and this ends with the last request, or
     /// when `stop` cuts off. Dropping the future drops every connection.
     pub async fn serve<A, M, S, B>(self, acceptor: A, make: M, stop: Stop)
     where
@@ -202,10 +211,13 @@ impl Listener {
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let _ = (&acceptor, &make, &self.options, &self.metrics);
-        stop.draining().await;
+        if A::HANDSHAKE {
+            self.metrics.expect_handshakes();
+        }
+        let port = Arc::new(Port::new(self.options, self.metrics, acceptor, make, stop));
+        port.serve(self.listener).await;
     }
 }

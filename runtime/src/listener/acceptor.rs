@@ -16,6 +16,9 @@ pub trait Acceptor: Send + Sync + 'static {
     /// Who the peer is.
     type Peer: Send + 'static;
 
+    /// Whether there is a handshake that can fail.
+    const HANDSHAKE: bool = true;
+
     /// Runs off the accept loop, under the listener's time limit.
     fn accept(
         &self,
@@ -30,6 +33,8 @@ pub struct Plain;
 impl Acceptor for Plain {
     type Io = TcpStream;
     type Peer = ();
+
+    const HANDSHAKE: bool = false;
 
     async fn accept(&self, stream: TcpStream) -> io::Result<(TcpStream, ())> {
         Ok((stream, ()))

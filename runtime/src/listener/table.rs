@@ -1,0 +1,230 @@
+//! Who is connected to a port, and who has to make room for whom.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::{Held, Port};
+
+/// A connection that was without a request for less than this is not asked to make room: its client
+/// may be about to send the next one.
+const IDLE_TO_MAKE_ROOM: Duration = Duration::from_secs(1);
+
+/// The peers of one port.
+#[derive(Debug)]
+pub(super) struct Table {
+    peers: Mutex<Peers>,
+    max_pending: usize,
+    max_open: usize,
+    began: Instant,
+    metrics: Port,
+}
+
+#[derive(Debug, Default)]
+struct Peers {
+    last_id: u64,
+    /// In the order in which they came.
+    pending: BTreeMap<u64, CancellationToken>,
+    open: HashMap<u64, Arc<Activity>>,
+}
+
+#[derive(Debug)]
+struct Activity {
+    requests: AtomicUsize,
+    /// Milliseconds from [`Table::began`] to the end of the last request, or to the connection's start.
+    idle_since: AtomicU64,
+    evicted: CancellationToken,
+}
+
+/// A peer that has not spoken; leaves the table when dropped.
+#[derive(Debug)]
+pub(super) struct Pending {
+    id: u64,
+    evicted: CancellationToken,
+    table: Arc<Table>,
+    _held: Held,
+}
+
+/// A connection that has spoken; leaves the table when dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    id: u64,
+    activity: Arc<Activity>,
+    table: Arc<Table>,
+    _held: Held,
+}
+
+/// A request in flight, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    table: Arc<Table>,
+    _held: Held,
+}
+
+/// A peer whose place was taken by [`Pending::speak`] or [`Table::arrive`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MadeRoom(pub(super) bool);
+
+/// Every connection is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AllBusy;
+
+impl Table {
+    pub(super) fn new(max_pending: usize, max_open: usize, metrics: Port) -> Arc<Self> {
+        Arc::new(Self {
+            peers: Mutex::default(),
+            max_pending: max_pending.max(1),
+            max_open: max_open.max(1),
+            began: Instant::now(),
+            metrics,
+        })
+    }
+
+    /// A peer came; where there are too many, the one that has been silent longest is evicted.
+    pub(super) fn arrive(self: &Arc<Self>) -> (Pending, MadeRoom) {
+        let evicted = CancellationToken::new();
+        let mut peers = self.lock();
+        let made_room = peers.pending.len() >= self.max_pending;
+        if made_room && let Some((_, oldest)) = peers.pending.pop_first() {
+            oldest.cancel();
+        }
+        peers.last_id += 1;
+        let id = peers.last_id;
+        peers.pending.insert(id, evicted.clone());
+        drop(peers);
+        let pending = Pending {
+            id,
+            evicted,
+            table: Arc::clone(self),
+            _held: Held::new(&self.metrics.pending),
+        };
+        (pending, MadeRoom(made_room))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Peers> {
+        // Nothing that can panic runs under the lock.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peers {
+    /// Takes the connection that has been idle longest out, where it is idle long enough.
+    fn evict_idle(&mut self, now: u64) -> MadeRoom {
+        let idlest = self
+            .open
+            .iter()
+            .filter(|(_, activity)| activity.idle_for(now) >= Some(IDLE_TO_MAKE_ROOM))
+            .max_by_key(|(_, activity)| activity.idle_for(now))
+            .map(|(id, _)| *id);
+        let evicted = idlest.and_then(|id| self.open.remove(&id));
+        if let Some(activity) = &evicted {
+            activity.evicted.cancel();
+        }
+        MadeRoom(evicted.is_some())
+    }
+}
+
+impl Activity {
+    /// How long there has been no request; `None` while there is one.
+    fn idle_for(&self, now: u64) -> Option<Duration> {
+        let idle = self.requests.load(Ordering::Acquire) == 0;
+        let since = self.idle_since.load(Ordering::Acquire);
+        idle.then(|| Duration::from_millis(now.saturating_sub(since)))
+    }
+}
+
+impl Pending {
+    /// Completes when this peer's place was given to another.
+    pub(super) async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    /// The peer has spoken. At the limit the connection that has been idle longest makes room.
+    pub(super) fn speak(self) -> Result<(Open, MadeRoom), AllBusy> {
+        let table = &self.table;
+        let now = table.now();
+        let activity = Arc::new(Activity {
+            requests: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(now),
+            evicted: CancellationToken::new(),
+        });
+        let mut peers = table.lock();
+        let mut made_room = MadeRoom(false);
+        if peers.open.len() >= table.max_open {
+            made_room = peers.evict_idle(now);
+            if made_room == MadeRoom(false) {
+                return Err(AllBusy);
+            }
+        }
+        peers.open.insert(self.id, Arc::clone(&activity));
+        drop(peers);
+        let open = Open {
+            id: self.id,
+            activity,
+            table: Arc::clone(table),
+            _held: Held::new(&table.metrics.open),
+        };
+        Ok((open, made_room))
+    }
+}
+
+impl Open {
+    /// A request began.
+    pub(super) fn begin(&self) -> InFlight {
+        self.activity.requests.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            activity: Arc::clone(&self.activity),
+            table: Arc::clone(&self.table),
+            _held: Held::new(&self.table.metrics.requests),
+        }
+    }
+
+    /// Completes when this connection's place was given to another.
+    pub(super) async fn evicted(&self) {
+        self.activity.evicted.cancelled().await;
+    }
+
+    /// Completes when there has been no request for `limit`, counted from now at the earliest.
+    pub(super) async fn idle_for(&self, limit: Duration) {
+        let mut wait = limit;
+        loop {
+            tokio::time::sleep(wait).await;
+            let idle = self.activity.idle_for(self.table.now());
+            match idle.map(|idle| limit.saturating_sub(idle)) {
+                Some(Duration::ZERO) => return,
+                Some(rest) => wait = rest,
+                None => wait = limit,
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.table.lock().pending.remove(&self.id);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.table.lock().open.remove(&self.id);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // Written before the count goes down, so that nobody sees an old time beside a count of 0.
+        let now = self.table.now();
+        self.activity.idle_since.store(now, Ordering::Release);
+        self.activity.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
