@@ -2,6 +2,7 @@
 //! port, the bounded listener, and the way it ends. No domain, and no service of its own.
 
 pub mod admin;
+pub mod config;
 pub mod listener;
 pub mod metrics;
 pub mod readiness;
