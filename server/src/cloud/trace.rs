@@ -1,0 +1,102 @@
+//! The spans of a call to the cloud, after OpenTelemetry's semantic conventions for HTTP clients.
+//! None holds a panel user's id, the tenant key or a token.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_STATUS_CODE,
+    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_FULL,
+};
+use tower::{Layer, Service};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+use url::Url;
+
+use super::failure::Cause;
+
+/// One request: a retry is a span of its own, with its number.
+pub(super) fn request(url: &Url, resend_count: u32) -> Span {
+    let span = tracing::info_span!(
+        "POST",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        { HTTP_REQUEST_METHOD } = "POST",
+        { NETWORK_PROTOCOL_VERSION } = "1.1",
+        { SERVER_ADDRESS } = url.host_str(),
+        { SERVER_PORT } = url.port_or_known_default(),
+        { URL_FULL } = url.as_str(),
+        { HTTP_REQUEST_RESEND_COUNT } = Empty,
+        { HTTP_RESPONSE_STATUS_CODE } = Empty,
+        { ERROR_TYPE } = Empty,
+    );
+    if resend_count > 0 {
+        span.record(HTTP_REQUEST_RESEND_COUNT, resend_count);
+    }
+    span
+}
+
+/// The status that was answered.
+pub(super) fn answered(span: &Span, status: http::StatusCode) {
+    span.record(HTTP_RESPONSE_STATUS_CODE, status.as_u16());
+}
+
+/// Marks the request as failed; an error status is its own `error.type`.
+pub(super) fn failed(span: &Span, cause: Cause) {
+    span.record("otel.status_code", "ERROR");
+    match cause.status() {
+        Some(status) if !status.is_redirection() => span.record(ERROR_TYPE, status.as_str()),
+        _ => span.record(ERROR_TYPE, cause.as_str()),
+    };
+}
+
+/// Gives each new connection a span: looking the name up (a span in it), TCP and the TLS handshake.
+/// A request that has none took a pooled connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectLayer;
+
+impl<S> Layer<S> for ConnectLayer {
+    type Service = Connect<S>;
+
+    fn layer(&self, inner: S) -> Connect<S> {
+        Connect { inner }
+    }
+}
+
+/// What [`ConnectLayer`] makes of a connector.
+#[derive(Clone, Debug)]
+pub(super) struct Connect<S> {
+    inner: S,
+}
+
+impl<S, R> Service<R> for Connect<S>
+where
+    S: Service<R, Error = Box<dyn Error + Send + Sync>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let span = tracing::info_span!("connect", otel.status_code = Empty);
+        let connecting = span.in_scope(|| self.inner.call(request));
+        let recorded = span.clone();
+        Box::pin(
+            async move {
+                let connected = connecting.await;
+                if connected.is_err() {
+                    recorded.record("otel.status_code", "ERROR");
+                }
+                connected
+            }
+            .instrument(span),
+        )
+    }
+}
