@@ -5,4 +5,10 @@
 //! `cargo run -p ask2do-token-playground`.
 
 pub mod certificates;
+mod child;
+pub mod cli;
 pub mod cloud;
+pub mod folder;
+mod lifeline;
+mod ports;
+mod probe;

@@ -1,0 +1,91 @@
+//! The command line.
+
+mod cloud;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use ask2do_token_runtime::telemetry::Telemetry;
+use clap::{Parser, Subcommand};
+
+use crate::lifeline::end_with_parent;
+
+/// The Ask2Do token service to try on this machine, against a simulated cloud
+///
+/// Makes throwaway certificates, starts the simulated cloud and the real services, mints one token
+/// through them, prints what to copy, and stays up until Ctrl-C.
+#[derive(Parser)]
+#[command(
+    name = "ask2do-token-playground",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Ends when standard input ends
+    #[arg(long, hide = true, global = true)]
+    end_with_parent: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the simulated cloud alone
+    #[command(after_help = cloud::scenarios())]
+    Cloud(cloud::Options),
+}
+
+/// Runs the command line to its end: 0 done, or ended as asked; 1 failed; 2 usage.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            // Nothing is left to tell it to.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match execute(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "ask2do-token-playground: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What ends a command early; its text is all that the user sees.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn execute(arguments: Arguments) -> Result<(), Failure> {
+    if arguments.end_with_parent {
+        end_with_parent()?;
+    }
+    match arguments.command {
+        Some(Command::Cloud(options)) => {
+            on_a_runtime("ask2do-cloud-simulated", cloud::run(options))
+        }
+        None => Ok(()),
+    }
+}
+
+fn on_a_runtime(
+    service: &'static str,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let telemetry = ask2do_token_runtime::telemetry::init(service, env!("CARGO_PKG_VERSION"))?;
+        let done = work.await;
+        Telemetry::shutdown(telemetry, FLUSH_WITHIN).await;
+        done
+    })
+}
+
+/// Spans on their way out are not worth more of a user's time.
+const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
