@@ -1,0 +1,146 @@
+//! The certificates of certification authorities.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::pem::{self, PemError};
+use crate::provider::crypto_provider;
+use crate::watched::{LoadError, Reloader, Watched};
+
+/// The authorities whose certificates are believed: one or more.
+///
+/// An authority's own expiry is not looked at (RFC 5280 has none for a trust anchor): one that should
+/// count no longer is removed from the file.
+#[derive(Clone)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    // Made here, where it can fail, so that a server never has to go on with the authorities of before.
+    client_verifier: Arc<dyn ClientCertVerifier>,
+}
+
+/// Why a file holds no authorities.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthoritiesError {
+    /// It is not a PEM file with certificates.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A block that says CERTIFICATE is none.
+    #[error(
+        "certificate {position} in it is not an X.509 certificate that can be read: copy it anew"
+    )]
+    Undecodable {
+        /// Which one, counted from 1.
+        position: usize,
+    },
+    /// A certificate that says of itself that it is no authority's. If it were believed, its holder
+    /// could issue certificates in anybody's name.
+    #[error(
+        "certificate {position} in it is not a CA's (its basic constraints say CA:FALSE): leave only CA certificates there, not the ones that they issued"
+    )]
+    NotAnAuthority {
+        /// Which one, counted from 1.
+        position: usize,
+    },
+    /// rustls makes no verifier of them.
+    #[error("its certificates cannot be used to verify others: {0}")]
+    Unusable(String),
+}
+
+impl Authorities {
+    /// Reads the certificates of a PEM file. Every one must be usable: one that was left out in silence
+    /// would be missed at somebody's next connection.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or one that cannot be an authority's.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, AuthoritiesError> {
+        let mut roots = RootCertStore::empty();
+        add_pem(&mut roots, pem)?;
+        let roots = Arc::new(roots);
+        let client_verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.clone(), crypto_provider())
+                .build()
+                .map_err(|error| AuthoritiesError::Unusable(error.to_string()))?;
+        Ok(Self {
+            roots,
+            client_verifier,
+        })
+    }
+
+    /// Reads a PEM file, and again whenever its content changes. `name` is what it is for, in logs and
+    /// metrics: `client_ca`, `ca`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watched::load`] and [`Self::from_pem`].
+    pub fn watch(
+        name: &'static str,
+        path: PathBuf,
+    ) -> Result<(Watched<Self>, Reloader), LoadError> {
+        Watched::load(name, vec![path], |files| {
+            let pem = files.first().map_or(&[][..], |file| file.as_bytes());
+            Ok(Self::from_pem(pem)?)
+        })
+    }
+
+    /// The certificates, as rustls takes them.
+    #[must_use]
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        self.roots.clone()
+    }
+
+    /// Verifies the chains of clients, which must have one; sends these authorities' names as hints.
+    pub(crate) fn client_verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.client_verifier.clone()
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorities")
+            .field("certificates", &self.roots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Adds the authorities of a PEM file, which must hold one at least.
+pub(crate) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), AuthoritiesError> {
+    for (index, certificate) in pem::certificates(pem)?.into_iter().enumerate() {
+        let position = index + 1;
+        check_authority(&certificate, position)?;
+        roots
+            .add(certificate)
+            .map_err(|_| AuthoritiesError::Undecodable { position })?;
+    }
+    Ok(())
+}
+
+/// An old root or a self-signed one may lack the extension; one that denies being an authority's is
+/// there by mistake.
+fn check_authority(
+    certificate: &CertificateDer<'_>,
+    position: usize,
+) -> Result<(), AuthoritiesError> {
+    let undecodable = AuthoritiesError::Undecodable { position };
+    let Ok((rest, parsed)) = X509Certificate::from_der(certificate) else {
+        return Err(undecodable);
+    };
+    if !rest.is_empty() {
+        return Err(undecodable);
+    }
+    match parsed.basic_constraints() {
+        Err(_) => Err(undecodable),
+        Ok(Some(constraints)) if !constraints.value.ca => {
+            Err(AuthoritiesError::NotAnAuthority { position })
+        }
+        Ok(_) => Ok(()),
+    }
+}
