@@ -2,4 +2,7 @@
 //! token of one panel user, and it mints one at Ask2Do.
 
 pub mod admission;
+pub mod cloud;
+pub mod grpc;
+pub mod metrics;
 pub mod mint;

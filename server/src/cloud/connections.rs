@@ -44,13 +44,12 @@ struct Options {
 impl Connections {
     /// Sets up the clients; nothing is connected yet. `timeout` is the time for a whole call.
     pub(super) fn new(
-        mut tls: rustls::ClientConfig,
+        tls: rustls::ClientConfig,
         endpoint: &Endpoint,
         proxy: Option<&EgressProxy>,
         timeout: Duration,
         resolver: BoundedResolver,
     ) -> reqwest::Result<Self> {
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let options = Options {
             tls,
             resolver,
