@@ -32,7 +32,6 @@ use crate::shutdown::Stop;
 mod accepting;
 mod acceptor;
 mod first_bytes;
-mod handshake;
 mod http;
 mod metrics;
 mod port;

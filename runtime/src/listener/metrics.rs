@@ -7,8 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::handshake::{HandshakeFailure, handshake_failure};
 use crate::metrics::Metrics;
+use ask2do_token_tls::{HandshakeFailure, handshake_failure};
 
 /// The metrics of every port, told apart by the label `port`. Clones share them.
 #[derive(Clone, Debug)]
