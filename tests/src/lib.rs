@@ -1,1 +1,35 @@
-//! Crate.
+//! What the end-to-end tests stand on: the real binaries, started on loopback, and ended with the test.
+//!
+//! Nothing here sleeps to wait: [`until`] polls a condition and gives up loudly.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's helpers may panic as the test may"
+)]
+
+pub mod binaries;
+pub mod process;
+
+use std::time::{Duration, Instant};
+
+/// The longest that a test waits for something that must happen. Generous: these machines are noisy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls `condition` until it gives a value.
+///
+/// # Panics
+///
+/// When there is none within [`PATIENCE`]; `what` says what was waited for.
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < give_up, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
