@@ -1,0 +1,202 @@
+//! `MintToken`: from a request to its one decision, and from there to the reply.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ask2do_token_proto::v1::{MintTokenRequest, MintTokenResponse};
+use ask2do_token_runtime::telemetry;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as HttpBody;
+use secrecy::ExposeSecret as _;
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
+use tonic::body::Body;
+use tracing::Span;
+
+use super::peer::Peer;
+use super::status::{Failure, code_name};
+use super::{BoxError, deadline, message};
+use crate::admission::{Admission, Caller};
+use crate::metrics::{self, MintMetrics};
+use crate::mint::{Mint, MintError, MintedToken, PanelUser};
+
+/// The service's one method.
+#[derive(Debug)]
+pub(super) struct MintToken<M> {
+    pub(super) mint: M,
+    pub(super) admission: Arc<Admission>,
+    pub(super) timeout: Duration,
+    pub(super) metrics: MintMetrics,
+}
+
+impl<M: Mint> MintToken<M> {
+    /// Answers one call, inside the span that it is described by.
+    pub(super) async fn answer<B>(&self, peer: &Peer, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut call = Call::begin(&self.metrics);
+        let decided = AssertUnwindSafe(self.decide(&mut call, peer, request)).catch_unwind();
+        // The panic itself was reported by the hook, with its place.
+        let outcome = decided.await.unwrap_or(Err(Failure::Bug));
+        call.conclude(&outcome);
+        match outcome {
+            Ok(token) => message::reply(to_message(&token)),
+            Err(failure) => failure.to_status().into_http(),
+        }
+    }
+
+    /// The order in which a call is refused: §5 of the design, and the contract.
+    async fn decide<B>(
+        &self,
+        call: &mut Call<'_>,
+        peer: &Peer,
+        request: Request<B>,
+    ) -> Result<MintedToken, Failure>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let caller = &*call.caller.insert(authorize(&self.admission, peer)?);
+        let (head, body) = request.into_parts();
+        let deadline = call.arrived + deadline::time_for(&head.headers, self.timeout)?;
+        let user = &mut call.user;
+        let minted = async {
+            let request = message::read(&head.headers, body).await?;
+            let user = &*user.insert(to_user(request)?);
+            let _in_flight = self.admission.admit(caller, user)?;
+            Ok(self.mint.mint(user, deadline).await?)
+        };
+        // The mint keeps the deadline itself; this holds for reading the request too.
+        timeout_at(deadline, minted)
+            .await
+            .unwrap_or(Err(MintError::CloudTimeout.into()))
+    }
+}
+
+/// The caller that is at the other end, before anything of a request is read.
+pub(super) fn authorize(admission: &Admission, peer: &Peer) -> Result<Arc<Caller>, Failure> {
+    peer.verify()?;
+    admission.identify(peer.presented()).map_err(|stranger| {
+        peer.report(stranger);
+        MintError::CallerNotAllowed.into()
+    })
+}
+
+/// A user that is left out is one without id and role.
+fn to_user(request: MintTokenRequest) -> Result<PanelUser, Failure> {
+    let user = request.panel_user.unwrap_or_default();
+    Ok(PanelUser::parse(user.id, user.role)?)
+}
+
+fn to_message(token: &MintedToken) -> MintTokenResponse {
+    let expires_at = token.expires_at;
+    MintTokenResponse {
+        token: token.token.expose_secret().to_owned(),
+        expires_at: Some(prost_types::Timestamp {
+            seconds: expires_at.unix_timestamp(),
+            nanos: expires_at.nanosecond().cast_signed(),
+        }),
+    }
+}
+
+/// One call as far as it has got. Dropped before its conclusion, its caller has gone away.
+struct Call<'a> {
+    metrics: &'a MintMetrics,
+    arrived: Instant,
+    caller: Option<Arc<Caller>>,
+    user: Option<PanelUser>,
+    concluded: bool,
+}
+
+impl<'a> Call<'a> {
+    fn begin(metrics: &'a MintMetrics) -> Self {
+        metrics.begun();
+        Self {
+            metrics,
+            arrived: Instant::now(),
+            caller: None,
+            user: None,
+            concluded: false,
+        }
+    }
+
+    /// The one place where everything about a decision is known: who asked, for whom, what came of
+    /// it.
+    fn conclude(mut self, outcome: &Result<MintedToken, Failure>) {
+        self.concluded = true;
+        match outcome {
+            Ok(_) => self.record(metrics::OK, Code::Ok),
+            Err(failure) => self.record(failure.reason().as_str(), failure.code()),
+        }
+    }
+
+    fn record(&self, reason: &'static str, code: Code) {
+        let span = Span::current();
+        let name = self
+            .caller
+            .as_ref()
+            .map_or_else(|| Arc::from(""), |caller| caller.name().clone());
+        if self.caller.is_some() {
+            span.record("ask2do.caller", &*name);
+        }
+        span.record("ask2do.reason", reason);
+        span.record("rpc.response.status_code", code_name(code));
+        if code != Code::Ok {
+            span.record("error.type", code_name(code));
+        }
+        if is_server_error(code) {
+            span.record("otel.status_code", "error");
+        }
+        tracing::debug!(caller = &*name, reason, "decided");
+        let trace_id = telemetry::sampled_trace_id(&span).map(|id| id.to_string());
+        self.metrics
+            .ended(name, reason, self.arrived.elapsed(), trace_id);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.concluded {
+            self.record(metrics::CANCELLED, Code::Cancelled);
+        }
+    }
+}
+
+/// The codes that are an error of a server's span, by OpenTelemetry's conventions for gRPC.
+fn is_server_error(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// The span of a call, in the trace that the request's headers name.
+pub(super) fn span(headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "mint",
+        otel.name = METHOD,
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = METHOD,
+        rpc.response.status_code = tracing::field::Empty,
+        error.type = tracing::field::Empty,
+        ask2do.caller = tracing::field::Empty,
+        ask2do.reason = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, headers, telemetry::Trust::Caller);
+    span
+}
+
+/// The method's name, as traces have it.
+const METHOD: &str = "ask2do.token.v1.TokenService/MintToken";
