@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -77,6 +77,26 @@ impl Format {
     }
 }
 
+impl Described {
+    /// Begins the family for a collector.
+    fn begin<'a>(
+        &'a self,
+        encoder: &'a mut DescriptorEncoder<'_>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'a>, std::fmt::Error> {
+        let help = format!("{}.", self.help);
+        encoder.encode_descriptor(family(self.name, &kind), &help, None, kind)
+    }
+}
+
+/// OpenMetrics names a counter's family without the suffix, which prometheus-client puts back.
+fn family<'a>(name: &'a str, kind: &MetricType) -> &'a str {
+    match kind {
+        MetricType::Counter => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Build {
     service: Cow<'static, str>,
@@ -120,12 +140,7 @@ impl Metrics {
         metric: impl Metric,
     ) {
         let kind = metric.metric_type();
-        // OpenMetrics names a counter's family without the suffix; the crate puts it back.
-        let family = match kind {
-            MetricType::Counter => name.strip_suffix("_total").unwrap_or(name),
-            _ => name,
-        };
-        self.registry.register(family, help, metric);
+        self.registry.register(family(name, &kind), help, metric);
         self.catalogue.push(Described {
             name,
             kind: match kind {

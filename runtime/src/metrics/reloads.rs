@@ -1,9 +1,9 @@
 //! Reloads of watched files.
 
-use std::fmt::Display;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
+use ask2do_token_tls::{LoadError, Observer};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -61,20 +61,6 @@ impl Reloads {
         self.succeeded(file);
     }
 
-    /// New content took effect.
-    pub fn reloaded(&self, name: &'static str) {
-        let file = File { file: name };
-        self.done.get_or_create(&file).inc();
-        self.succeeded(file);
-        tracing::info!(file = name, "reloaded");
-    }
-
-    /// New content was refused.
-    pub fn failed(&self, name: &'static str, error: &dyn Display) {
-        self.failed.get_or_create(&File { file: name }).inc();
-        tracing::error!(file = name, %error, "reload failed: the last good content stays in effect");
-    }
-
     fn succeeded(&self, file: File) {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -82,5 +68,24 @@ impl Reloads {
         self.succeeded_at
             .get_or_create(&file)
             .set(now.as_secs_f64());
+    }
+}
+
+impl Observer for Reloads {
+    fn reloaded(&self, name: &'static str) {
+        let file = File { file: name };
+        self.done.get_or_create(&file).inc();
+        self.succeeded(file);
+        tracing::info!(file = name, "reloaded");
+    }
+
+    fn failed(&self, name: &'static str, error: &LoadError) {
+        self.failed.get_or_create(&File { file: name }).inc();
+        let error: &(dyn std::error::Error + 'static) = error;
+        tracing::error!(
+            file = name,
+            error,
+            "reload failed: the last good content stays in effect"
+        );
     }
 }
