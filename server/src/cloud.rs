@@ -53,7 +53,7 @@ const BUDGET_SHARE: f32 = 0.2;
 const BUDGET_FLOOR_PER_SECOND: u32 = 2;
 
 /// How the cloud is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where tokens are minted.
     pub endpoint: Endpoint,
@@ -90,7 +90,8 @@ pub struct Cloud {
 impl fmt::Debug for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cloud")
-            .field("settings", &self.settings)
+            .field("endpoint", &self.settings.endpoint)
+            .field("proxy", &self.settings.proxy)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::failure::{Cause, Failure};
 use super::metrics::CloudMetrics;
-use super::token::{Granted, LiveToken};
+use super::token::{self, Granted, LiveToken};
 use crate::mint::PanelUser;
 
 /// How much of a body is read. The vendor's answers have less than one KiB.
@@ -72,7 +72,7 @@ async fn granted(
 async fn refused(response: Response, cause: Cause) -> Result<Cause, Failure> {
     let status = response.status();
     let body = body(response).await?;
-    let vendors = body.is_some_and(|body| serde_json::from_slice::<Refusal>(&body).is_ok());
+    let vendors = body.is_some_and(|body| token::object::<Refusal>(&body).is_some());
     Ok(if vendors {
         cause
     } else {

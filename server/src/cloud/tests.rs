@@ -4,12 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 
 use ask2do_token_runtime::metrics::{Format, Metrics};
+use ask2do_token_tls::Polled;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
 use super::*;
 
 mod connection;
+#[cfg(target_os = "linux")]
+mod memory;
 mod observed;
 mod stub;
 mod tls;
@@ -519,8 +522,12 @@ async fn the_key_that_counts_is_the_one_on_disk() -> io::Result<()> {
     // The third content is no key: the second one stays.
     for content in ["old\n", "new\n", "not a key\n"] {
         std::fs::write(&path, content)?;
-        reloader.poll().await;
-        reloader.poll().await;
+        let polled = reloader.poll().await;
+        assert_eq!(
+            matches!(polled, Polled::Reloaded),
+            content == "new\n",
+            "{polled:?}"
+        );
         mint(&cloud).await.unwrap();
     }
     let sent: Vec<_> = stub

@@ -112,7 +112,7 @@ impl NotLive {
 impl<'a> Granted<'a> {
     /// Reads the body of a 200.
     pub(super) fn from_json(body: &'a [u8]) -> Result<Self, NotLive> {
-        serde_json::from_slice(body).map_err(|_| NotLive::Body)
+        object(body).ok_or(NotLive::Body)
     }
 
     /// Checks that this is a token for `user` that lives at `now`.
@@ -122,7 +122,7 @@ impl<'a> Granted<'a> {
         }
         let [header, claims] = decode(&self.token)?;
         check_algorithm(&header)?;
-        let claims = object(&claims).ok_or(NotLive::Claims)?;
+        let claims: Map<String, Value> = object(&claims).ok_or(NotLive::Claims)?;
         check_claim(&claims, "sub", user.id()).ok_or(NotLive::Subject)?;
         check_claim(&claims, "role", user.role()).ok_or(NotLive::Role)?;
         let expires_at = OffsetDateTime::parse(&self.expires_at, &Rfc3339)
@@ -169,12 +169,14 @@ fn decode(token: &str) -> Result<[Zeroizing<Vec<u8>>; 2], NotLive> {
     Ok([header, claims])
 }
 
-fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice(json).ok()
+/// Reads a JSON object: serde would take an array for a struct too.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(json).ok())?
 }
 
 fn check_algorithm(header: &[u8]) -> Result<(), NotLive> {
-    let header = object(header).ok_or(NotLive::Algorithm)?;
+    let header: Map<String, Value> = object(header).ok_or(NotLive::Algorithm)?;
     match header.get("alg") {
         Some(Value::String(alg)) if !alg.is_empty() && !alg.eq_ignore_ascii_case("none") => Ok(()),
         _ => Err(NotLive::Algorithm),

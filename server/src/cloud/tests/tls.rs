@@ -9,7 +9,7 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 
 /// A CA of its own, and a server configuration with a certificate that it issued for `name`.
-fn server(
+pub(super) fn server(
     name: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> (Vec<u8>, ServerConfig) {

@@ -65,6 +65,7 @@ fn a_body_without_both_strings_is_refused() {
         "null",
         "[]",
         "<html>",
+        r#"["a.b.c","2026-05-02T13:55:00Z"]"#,
         r#"{"token":"a.b.c"}"#,
         r#"{"expiresAt":"2026-05-02T13:55:00Z"}"#,
         r#"{"token":1,"expiresAt":"2026-05-02T13:55:00Z"}"#,
