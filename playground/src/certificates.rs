@@ -169,6 +169,25 @@ pub fn https_server(
     Ok(Arc::new(config))
 }
 
+/// A client configuration that trusts these CAs alone: TLS 1.2 and 1.3, HTTP/1.1, no certificate.
+///
+/// # Errors
+///
+/// When the PEM holds no certificate that can be trusted.
+pub fn https_client(authorities: &[u8]) -> Result<Arc<rustls::ClientConfig>, CertificateError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities) {
+        roots.add(authority?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 fn params(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cloud;
+mod panel;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -35,6 +36,10 @@ enum Command {
     /// Runs the simulated cloud alone
     #[command(after_help = cloud::scenarios())]
     Cloud(cloud::Options),
+
+    /// Runs the demo panel
+    #[command(hide = true)]
+    Panel(panel::Options),
 }
 
 /// Runs the command line to its end: 0 done, or ended as asked; 1 failed; 2 usage.
@@ -68,6 +73,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Cloud(options)) => {
             on_a_runtime("ask2do-cloud-simulated", cloud::run(options))
         }
+        Some(Command::Panel(options)) => on_a_runtime("ask2do-demo-panel", panel::run(options)),
         None => Ok(()),
     }
 }

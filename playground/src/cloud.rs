@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use calls::{Call, Calls, TlsFacts};
-pub use scenario::{SCENARIOS, Scenario, table};
+pub use scenario::{SCENARIOS, Scenario, is_scenario, table};
 pub use token::Claims;
 
 /// What a simulated cloud is made of.

@@ -10,5 +10,7 @@ pub mod cli;
 pub mod cloud;
 pub mod folder;
 mod lifeline;
+mod origin;
+mod panel;
 mod ports;
 mod probe;

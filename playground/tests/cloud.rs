@@ -6,10 +6,9 @@
 )]
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ask2do_token_playground::certificates::Authority;
+use ask2do_token_playground::certificates::{Authority, https_client};
 use ask2do_token_playground::cloud::{Claims, Cloud, CloudConfig, SCENARIOS, TenantKeys};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
@@ -21,8 +20,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -536,18 +534,9 @@ async fn over_https_the_key_exchange_is_told() {
         .unwrap();
     assert!(cloud.url().starts_with("https://localhost:"));
 
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = https_client(authority.certificate_pem().as_bytes()).unwrap();
     let socket = TcpStream::connect(cloud.address()).await.unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+    let stream = tokio_rustls::TlsConnector::from(config)
         .connect(ServerName::try_from("localhost").unwrap(), socket)
         .await
         .unwrap();

@@ -220,6 +220,12 @@ pub fn table() -> String {
     text
 }
 
+/// Whether a call for this panel id goes wrong.
+#[must_use]
+pub fn is_scenario(panel_id: &str) -> bool {
+    Fault::of(panel_id, 0).is_some()
+}
+
 /// How a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
