@@ -144,3 +144,54 @@ fn check_authority(
         Ok(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{Ca, self_signed_client};
+
+    #[test]
+    fn takes_several_authorities_of_one_file() {
+        let text = format!(
+            "# the new one\n{}\r\n# the old one\r\n{}",
+            Ca::named("new").pem(),
+            Ca::named("old").pem()
+        );
+        let authorities = Authorities::from_pem(text.as_bytes()).unwrap();
+        assert_eq!(authorities.roots().len(), 2);
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_an_error() {
+        for (pem, expected) in [
+            ("", PemError::Empty),
+            ("nothing", PemError::NoBlock),
+            (&*Ca::named("ca").server().key, PemError::NoCertificate),
+        ] {
+            let error = Authorities::from_pem(pem.as_bytes()).unwrap_err();
+            assert_eq!(error, AuthoritiesError::Pem(expected));
+        }
+    }
+
+    #[test]
+    fn one_bad_certificate_spoils_the_file() {
+        let good = Ca::named("ca").pem();
+        let garbage = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n";
+        let error = Authorities::from_pem(format!("{good}{garbage}").as_bytes()).unwrap_err();
+        assert_eq!(error, AuthoritiesError::Undecodable { position: 2 });
+    }
+
+    #[test]
+    fn a_certificate_that_denies_being_an_authoritys_is_refused() {
+        let ca = Ca::named("ca");
+        let leaf = ca.client_that_is_no_ca();
+        let error =
+            Authorities::from_pem(format!("{}{}", ca.pem(), leaf.cert).as_bytes()).unwrap_err();
+        assert_eq!(error, AuthoritiesError::NotAnAuthority { position: 2 });
+    }
+
+    #[test]
+    fn a_self_signed_certificate_may_be_pinned() {
+        assert!(Authorities::from_pem(self_signed_client().cert.as_bytes()).is_ok());
+    }
+}

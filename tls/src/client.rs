@@ -137,3 +137,6 @@ impl Snapshot {
         same_identity && Arc::ptr_eq(&self.authorities, authorities)
     }
 }
+
+#[cfg(test)]
+mod tests;

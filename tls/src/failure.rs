@@ -137,3 +137,70 @@ fn alert_failure(alert: AlertDescription) -> HandshakeFailure {
         _ => HandshakeFailure::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use rustls::OtherError;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn of(error: Error) -> HandshakeFailure {
+        handshake_failure(&io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn every_failure_has_its_own_label() {
+        let labels: BTreeSet<_> = HandshakeFailure::ALL.map(HandshakeFailure::as_str).into();
+        assert_eq!(labels.len(), HandshakeFailure::ALL.len());
+    }
+
+    #[test]
+    fn errors_of_the_connection_are_told_apart() {
+        for (kind, expected) in [
+            (io::ErrorKind::UnexpectedEof, HandshakeFailure::Closed),
+            (io::ErrorKind::ConnectionReset, HandshakeFailure::Closed),
+            (io::ErrorKind::TimedOut, HandshakeFailure::Timeout),
+            (io::ErrorKind::OutOfMemory, HandshakeFailure::Other),
+        ] {
+            assert_eq!(handshake_failure(&io::Error::from(kind)), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokios_own_time_out_is_one() {
+        let elapsed = timeout(Duration::from_secs(5), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            handshake_failure(&io::Error::from(elapsed)),
+            HandshakeFailure::Timeout
+        );
+    }
+
+    #[test]
+    fn what_the_peer_says_of_us_is_not_said_of_the_peer() {
+        assert_eq!(
+            of(Error::AlertReceived(AlertDescription::CertificateExpired)),
+            HandshakeFailure::RefusedByPeer
+        );
+        assert_eq!(
+            of(Error::AlertReceived(AlertDescription::CertificateRequired)),
+            HandshakeFailure::NoCertificate
+        );
+        assert_eq!(
+            of(Error::AlertReceived(AlertDescription::ProtocolVersion)),
+            HandshakeFailure::ProtocolVersion
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_other() {
+        assert_eq!(of(Error::DecryptError), HandshakeFailure::Other);
+        let inner = OtherError(std::sync::Arc::new(io::Error::other("x")));
+        assert_eq!(of(Error::Other(inner)), HandshakeFailure::Other);
+    }
+}

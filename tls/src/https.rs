@@ -27,3 +27,50 @@ pub fn https_client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, 
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fixtures::{Ca, handshake};
+    use crate::{ClientAuth, HandshakeFailure, ServerTls, Watched, handshake_failure};
+
+    fn server(ca: &Ca, versions: Versions) -> ServerTls {
+        let identity = Watched::fixed(ca.server().identity());
+        ServerTls::new(identity, ClientAuth::None, versions, &[b"h2", b"http/1.1"]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_extra_authority_is_believed_and_http_1_negotiated() {
+        let ca = Ca::named("extra");
+        let client = https_client_config(Some(ca.pem().as_bytes())).unwrap();
+        let server = server(&ca, Versions::Tls12AndTls13);
+        let ends = handshake(server.config(), Arc::new(client)).await;
+        assert!(ends.server.is_ok());
+        let client = ends.client.unwrap();
+        assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_nobody_named_is_not() {
+        let client = https_client_config(None).unwrap();
+        let server = server(&Ca::named("extra"), Versions::Tls13);
+        let ends = handshake(server.config(), Arc::new(client)).await;
+        let error = ends.client.unwrap_err();
+        assert_eq!(handshake_failure(&error), HandshakeFailure::UnknownCa);
+    }
+
+    #[test]
+    fn an_extra_file_without_a_certificate_is_an_error() {
+        assert!(matches!(
+            https_client_config(Some(b"")),
+            Err(TlsError::Authorities(_))
+        ));
+    }
+
+    #[test]
+    fn the_public_authorities_are_there() {
+        assert!(webpki_roots::TLS_SERVER_ROOTS.len() > 50);
+    }
+}

@@ -221,3 +221,221 @@ fn mismatch(pair: &CertifiedKey) -> IdentityError {
         None => IdentityError::Mismatch,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::fixtures::{Ca, Pair};
+
+    macro_rules! openssl {
+        ($file:literal) => {
+            include_bytes!(concat!("../tests/openssl/", $file))
+        };
+    }
+
+    fn error(cert: &[u8], key: &[u8]) -> IdentityError {
+        Identity::from_pem(cert, key).unwrap_err()
+    }
+
+    fn at(when: OffsetDateTime, pair: &Pair) -> Result<Identity, IdentityError> {
+        let now = ASN1Time::from_timestamp(when.unix_timestamp()).unwrap();
+        Identity::valid_at(now, pair.cert.as_bytes(), pair.key.as_bytes())
+    }
+
+    #[test]
+    fn takes_every_format_that_openssl_writes() {
+        let rsa = openssl!("rsa.crt");
+        let p256 = openssl!("p256-sec1-with-parameters.crt");
+        let pairs: [(&[u8], &[u8]); 6] = [
+            (rsa, openssl!("rsa-pkcs1.key")),
+            (rsa, openssl!("rsa-pkcs8.key")),
+            (p256, openssl!("p256-sec1-with-parameters.key")),
+            (openssl!("p256-pkcs8.crt"), openssl!("p256-pkcs8.key")),
+            (openssl!("p384-sec1.crt"), openssl!("p384-sec1.key")),
+            (openssl!("ed25519-pkcs8.crt"), openssl!("ed25519-pkcs8.key")),
+        ];
+        for (index, (cert, key)) in pairs.into_iter().enumerate() {
+            assert!(Identity::from_pem(cert, key).is_ok(), "pair {index}");
+        }
+    }
+
+    #[test]
+    fn takes_rcgens_with_other_line_ends_a_byte_order_mark_and_text_around() {
+        let pair = Ca::named("ca").server();
+        for line_end in ["\n", "\r\n", "\r"] {
+            let decorate = |pem: &str| {
+                let text = format!("\u{feff}Bag Attributes\n    friendlyName: x\n{pem}\nthe end");
+                text.replace('\n', line_end).into_bytes()
+            };
+            let identity = Identity::from_pem(&decorate(&pair.cert), &decorate(&pair.key));
+            // A mark in front of text rather than of a block is only text.
+            assert!(identity.is_ok(), "{line_end:?}: {identity:?}");
+            let bare = |pem: &str| {
+                format!("\u{feff}{pem}")
+                    .replace('\n', line_end)
+                    .into_bytes()
+            };
+            assert!(Identity::from_pem(&bare(&pair.cert), &bare(&pair.key)).is_ok());
+        }
+    }
+
+    #[test]
+    fn takes_one_file_that_holds_both() {
+        let pair = Ca::named("ca").server();
+        let both = format!("{}{}", pair.key, pair.cert);
+        assert!(Identity::from_pem(both.as_bytes(), both.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn tells_its_serial_number_and_end() {
+        let mut params = crate::fixtures::server_params();
+        params.serial_number = Some(rcgen::SerialNumber::from(vec![0xab, 0x01, 0x00]));
+        params.not_after = OffsetDateTime::from_unix_timestamp(4_000_000_000).unwrap();
+        let identity = Ca::named("ca").issue(&params).identity();
+        assert_eq!(identity.serial(), "AB0100");
+        assert_eq!(
+            identity.not_after(),
+            SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000)
+        );
+    }
+
+    #[test]
+    fn each_mistake_in_the_certificates_file_has_its_own_error() {
+        let pair = Ca::named("ca").server();
+        let der = pair.chain()[0].to_vec();
+        let cut_off = &pair.cert[..pair.cert.len() / 2];
+        let joined = pair.cert.replace('\n', "");
+        let indented = pair.cert.replace('\n', "\n  ");
+        let not_base64 = pair.cert.replace("\nMII", "\n*II");
+        let second_indented = format!("{}  {}", pair.cert, pair.cert);
+        for (cert, expected) in [
+            (&b""[..], PemError::Empty),
+            (b" \r\n", PemError::Empty),
+            (&der, PemError::Der),
+            (b"hello", PemError::NoBlock),
+            (b"\xff\xfe-\0-\0", PemError::NoBlock),
+            (cut_off.as_bytes(), PemError::Damaged),
+            (joined.as_bytes(), PemError::Damaged),
+            (indented.as_bytes(), PemError::Damaged),
+            (not_base64.as_bytes(), PemError::Damaged),
+            (second_indented.as_bytes(), PemError::Damaged),
+            (pair.key.as_bytes(), PemError::NoCertificate),
+        ] {
+            let error = error(cert, pair.key.as_bytes());
+            assert_eq!(error, IdentityError::CertificateFile(expected));
+        }
+    }
+
+    #[test]
+    fn each_mistake_in_the_keys_file_has_its_own_error() {
+        let pair = Ca::named("ca").server();
+        let two = format!("{0}{0}", pair.key);
+        let joined = pair.key.replace('\n', "");
+        let foreign = pair.key.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY");
+        let public = pair.key.replace("PRIVATE KEY", "PUBLIC KEY");
+        for (key, expected) in [
+            (&b""[..], PemError::Empty),
+            (pair.cert.as_bytes(), PemError::CertificateInsteadOfKey),
+            (public.as_bytes(), PemError::NoKey),
+            (two.as_bytes(), PemError::SeveralKeys(2)),
+            (joined.as_bytes(), PemError::Damaged),
+            (openssl!("encrypted-pkcs8.key"), PemError::EncryptedKey),
+            (
+                openssl!("encrypted-traditional.key"),
+                PemError::EncryptedKey,
+            ),
+            (foreign.as_bytes(), PemError::UnsupportedKeyFormat),
+        ] {
+            let error = error(pair.cert.as_bytes(), key);
+            assert_eq!(error, IdentityError::KeyFile(expected));
+        }
+    }
+
+    #[test]
+    fn refuses_a_key_that_tls_does_not_use() {
+        let short = error(openssl!("rsa.crt"), openssl!("rsa-1024.key"));
+        assert_eq!(short, IdentityError::UnusableKey);
+        let pair = Ca::named("ca").server();
+        let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let garbage = error(pair.cert.as_bytes(), garbage.as_bytes());
+        assert_eq!(garbage, IdentityError::UnusableKey);
+    }
+
+    #[test]
+    fn refuses_a_certificate_that_is_none() {
+        let pair = Ca::named("ca").server();
+        let garbage = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n";
+        let chain = format!("{}{garbage}", pair.cert);
+        assert_eq!(
+            error(chain.as_bytes(), pair.key.as_bytes()),
+            IdentityError::Undecodable { position: 2 }
+        );
+    }
+
+    #[test]
+    fn refuses_a_pair_that_is_none() {
+        let ca = Ca::named("ca");
+        let (ours, theirs) = (ca.server(), ca.server());
+        assert_eq!(
+            error(ours.cert.as_bytes(), theirs.key.as_bytes()),
+            IdentityError::Mismatch
+        );
+    }
+
+    #[test]
+    fn says_where_in_the_chain_the_keys_certificate_is() {
+        let ca = Ca::named("ca");
+        let pair = ca.server();
+        let reversed = format!("{}{}", ca.pem(), pair.cert);
+        assert_eq!(
+            error(reversed.as_bytes(), pair.key.as_bytes()),
+            IdentityError::LeafNotFirst { position: 2 }
+        );
+    }
+
+    #[test]
+    fn holds_only_within_the_certificates_validity() {
+        let mut params = crate::fixtures::server_params();
+        let [begin, end] = [1_600_000_000, 1_600_000_100]
+            .map(|seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        params.not_before = begin;
+        params.not_after = end;
+        let pair = Ca::named("ca").issue(&params);
+        let second = time::Duration::SECOND;
+        assert!(matches!(
+            at(begin - second, &pair),
+            Err(IdentityError::NotYetValid { .. })
+        ));
+        assert!(at(begin, &pair).is_ok());
+        assert!(at(end, &pair).is_ok());
+        let expired = at(end + second, &pair).unwrap_err();
+        assert_eq!(
+            expired.to_string(),
+            "the certificate expired on Sep 13 12:28:20 2020 +00:00: renew it"
+        );
+    }
+
+    #[test]
+    fn neither_an_error_nor_debug_shows_the_key() {
+        let pair = Ca::named("ca").server();
+        let secret: String = pair.key.lines().nth(1).unwrap().to_owned();
+        let der = pair.key.lines().filter(|line| !line.starts_with('-'));
+        let joined = format!(
+            "-----BEGIN PRIVATE KEY-----{}-----END PRIVATE KEY-----",
+            der.collect::<String>()
+        );
+        let unended = pair.key.replace("-----END", "");
+        let header = pair.key.replace("KEY-----\n", "KEY-----");
+        for key in [&joined, &unended, &header, &pair.key] {
+            for cert in [&pair.cert, &Ca::named("ca").server().cert, key] {
+                let shown = match Identity::from_pem(cert.as_bytes(), key.as_bytes()) {
+                    Ok(identity) => format!("{identity:?}"),
+                    Err(error) => format!("{error} {error:?}"),
+                };
+                assert!(!shown.contains(&secret[..16]), "{shown}");
+            }
+        }
+    }
+}

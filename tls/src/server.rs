@@ -188,3 +188,6 @@ impl Snapshot {
         same_authorities && Arc::ptr_eq(&self.identity, identity)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,3 +135,6 @@ impl std::error::Error for LoadError {
         self.cause.source()
     }
 }
+
+#[cfg(test)]
+mod tests;

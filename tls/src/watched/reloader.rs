@@ -1,5 +1,6 @@
 //! The poll of watched files.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,6 +212,15 @@ impl Reloader {
             let Files { name, paths, .. } = &*self.files;
             Err(LoadError::new(name, paths.clone(), cause))
         })
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader")
+            .field("name", &self.files.name)
+            .field("paths", &self.files.paths)
+            .finish_non_exhaustive()
     }
 }
 
