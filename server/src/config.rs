@@ -1,0 +1,288 @@
+//! What can be configured: every key of `server.toml`, with its default.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ask2do_token_runtime::config::{
+    Checks, FilePath, Given, HttpsUrl, Length, ProxyUrl, Rule, Value,
+};
+use ask2do_token_runtime::settings;
+use std::net::SocketAddr;
+
+use crate::admission::{ANY_CALLER, Caller, Callers, CallersError, San};
+use crate::cloud::{Endpoint, key};
+
+settings! {
+    /// The server's configuration.
+    pub struct Config checked by Config::check {
+        /// Lets every certificate of the client CA mint for all of `cloud.roles`, under the name `any`: only
+        /// where that CA issues to callers of this service alone. Instead of `[[callers]]`.
+        allow_any_caller: bool = false,
+        /// A TOML file with nothing but `[[callers]]`, instead of `[[callers]]` here. Read again when
+        /// its content changes.
+        callers_file: Option<FilePath>,
+        /// The gRPC port: HTTP/2 over TLS 1.3, client certificates required.
+        grpc: GrpcSettings,
+        /// The admin port: `/livez`, `/readyz` and `/metrics` over plain HTTP. Keep it inside the cluster.
+        admin: AdminSettings,
+        /// Ask2Do's cloud, where tokens are minted.
+        cloud: CloudSettings,
+        /// How much at a time, and how often.
+        limits: LimitSettings,
+        /// How the server ends after SIGTERM or SIGINT.
+        shutdown: ShutdownSettings,
+        /// Who may mint. Read again when the file's content changes; while running, an empty list means
+        /// that nobody may.
+        callers: Vec<CallerSettings> = [],
+    }
+
+    /// The gRPC port.
+    pub struct GrpcSettings {
+        /// Where it listens.
+        listen: SocketAddr = "0.0.0.0:8443",
+        /// The server's certificate, with the chain up to the CA that callers trust (PEM). Read again when its
+        /// content or the key's changes; the two change as a pair.
+        certificate_file: FilePath = "tls.crt",
+        /// The certificate's private key (PEM, not encrypted).
+        private_key_file: FilePath = "tls.key",
+        /// The CAs of the callers' certificates (PEM). Read again when the content changes; open
+        /// connections are then verified again.
+        client_ca_file: FilePath = "ca.crt",
+        /// Whether callers may ask for the service's description (gRPC server reflection v1 and v1alpha).
+        reflection: bool = false,
+        /// After so long (±10 %) a connection is asked to end, so that its certificate is verified anew
+        /// and load spreads over new instances.
+        max_connection_age: Duration = "5m" where Duration::from_secs(1)..=Duration::from_hours(24),
+    }
+
+    /// The admin port.
+    pub struct AdminSettings {
+        /// Where it listens.
+        listen: SocketAddr = "0.0.0.0:9090",
+    }
+
+    /// Ask2Do's cloud.
+    pub struct CloudSettings checked by CloudSettings::check {
+        /// Where it is: `/auth/token` is put behind it.
+        url: HttpsUrl = "https://cloud.ask2do.com",
+        /// CAs that are trusted for it beside the public ones (PEM): where an egress proxy opens TLS.
+        ca_file: Option<FilePath>,
+        /// The longest a mint may take, its retry included. A caller's shorter deadline counts, less 100 ms.
+        timeout: Duration = "5s" where Duration::from_millis(100)..=Duration::from_secs(60),
+        /// The roles that Ask2Do serves; another is refused without asking it.
+        roles: Vec<String> = ["admin", "owner"] where RoleNames,
+        /// The HTTP proxy on the way to the cloud; it may hold a user and a password. The environment's
+        /// proxies are never used.
+        proxy: Option<ProxyUrl>,
+        /// Whether the cloud gets the trace context (`traceparent` alone).
+        send_traceparent: bool = true,
+        /// The tenant key: one line. Read again when the content changes. Counts only where the variable
+        /// `ASK2DO_TENANT_KEY` is not set; naming both is an error.
+        tenant_key_file: Option<FilePath> = "tenant-key",
+    }
+
+    /// How much at a time, and how often.
+    pub struct LimitSettings {
+        /// The most open connections. One more closes the one that has been idle longest.
+        connections: u32 = 1024 where 1..=65_536,
+        /// The most mints at a time; one more is OVERLOADED.
+        in_flight: u32 = 256 where 1..=65_536,
+        /// Mints a second for each caller, twice that in a burst; 0: no limit.
+        caller_rate: u32 = 0 where 0..=1_000_000,
+        /// The same for each panel user of each caller.
+        user_rate: u32 = 0 where 0..=1_000_000,
+    }
+
+    /// How the server ends after SIGTERM or SIGINT.
+    pub struct ShutdownSettings {
+        /// How long it says that it is not ready while it still takes connections: the time a load balancer
+        /// takes to notice, where no preStop hook waits.
+        settle: Duration = "0s" where Duration::ZERO..=Duration::from_mins(5),
+        /// The longest time after that for what is in flight; then the process ends.
+        drain: Duration = "20s" where Duration::from_secs(1)..=Duration::from_mins(10),
+    }
+
+    /// One caller.
+    pub struct CallerSettings {
+        /// What logs and metrics call it.
+        name: String where CallerName,
+        /// The exact SAN of its certificate.
+        san: San,
+        /// The roles it may mint for.
+        roles: Vec<String> where RoleNames,
+    }
+
+    /// `callers_file`.
+    pub struct CallersFile checked by CallersFile::check {
+        /// Who may mint.
+        callers: Vec<CallerSettings> = [],
+    }
+}
+
+impl Config {
+    fn check(&self, checks: &mut Checks<'_>) {
+        let listed = !self.callers.is_empty();
+        checks.require(
+            &["callers_file", "callers"],
+            !(self.callers_file.is_some() && listed),
+            "found beside [[callers]]",
+            "allowed: one of the two",
+        );
+        for (key, is_set) in [
+            ("callers_file", self.callers_file.is_some()),
+            ("callers", listed),
+        ] {
+            checks.require(
+                &["allow_any_caller", key],
+                !(self.allow_any_caller && is_set),
+                format_args!("found true beside {key}"),
+                "allowed: true only where no callers are named",
+            );
+        }
+        let somebody = self.allow_any_caller || self.callers_file.is_some() || listed;
+        checks.require(
+            &["callers", "callers_file", "allow_any_caller"],
+            somebody || !checks.starting(),
+            "found no caller, so that nobody may mint",
+            "required: name one ([[callers]] with name, san and roles, or callers_file), or set \
+             allow_any_caller = true where the client CA issues to callers of this service alone",
+        );
+        check_callers(&self.callers, checks);
+        let both = checks.has_variable(key::VARIABLE) && checks.is_set("cloud.tenant_key_file");
+        checks.require(
+            &["cloud.tenant_key_file"],
+            !both,
+            format_args!("found beside the variable {}", key::VARIABLE),
+            "allowed: one of the two",
+        );
+        checks.require(
+            &["cloud.tenant_key_file"],
+            self.cloud.tenant_key_file.is_some() || checks.has_variable(key::VARIABLE),
+            "found no tenant key",
+            format_args!(
+                "required: the path of its file, or the variable {}",
+                key::VARIABLE
+            ),
+        );
+    }
+
+    /// The roles that Ask2Do serves.
+    pub(crate) fn cloud_roles(&self) -> crate::admission::Roles {
+        self.cloud.roles.iter().map(String::as_str).collect()
+    }
+
+    /// The callers that this file itself names.
+    pub(crate) fn callers(&self) -> Result<Callers, Duplicates> {
+        if self.allow_any_caller {
+            Ok(Callers::any(self.cloud_roles()))
+        } else {
+            listed(&self.callers)
+        }
+    }
+}
+
+impl CallersFile {
+    fn check(&self, checks: &mut Checks<'_>) {
+        checks.require(
+            &["callers"],
+            !self.callers.is_empty() || !checks.starting(),
+            "found no caller, so that nobody may mint",
+            "required: at least one [[callers]] with name, san and roles",
+        );
+        check_callers(&self.callers, checks);
+    }
+
+    /// The callers that it names.
+    pub(crate) fn callers(&self) -> Result<Callers, Duplicates> {
+        listed(&self.callers)
+    }
+}
+
+impl CloudSettings {
+    fn check(&self, checks: &mut Checks<'_>) {
+        if let Err(invalid) = Endpoint::new(&self.url) {
+            checks.require(
+                &["url"],
+                false,
+                "found a URL that cannot be used",
+                format_args!("allowed: {invalid}"),
+            );
+        }
+    }
+}
+
+/// Callers that are there twice.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Duplicates(Vec<CallersError>);
+
+fn listed(callers: &[CallerSettings]) -> Result<Callers, Duplicates> {
+    let callers = callers.iter().map(|caller| {
+        let roles = caller.roles.iter().map(String::as_str).collect();
+        Caller::new(caller.name.as_str(), caller.san.clone(), roles)
+    });
+    Callers::listed(callers).map_err(Duplicates)
+}
+
+fn check_callers(callers: &[CallerSettings], checks: &mut Checks<'_>) {
+    let Err(Duplicates(errors)) = listed(callers) else {
+        return;
+    };
+    for error in errors {
+        let allowed = "allowed: a name and a SAN of its own for each caller";
+        checks.require(
+            &["callers"],
+            false,
+            format_args!("found that {error}"),
+            allowed,
+        );
+    }
+}
+
+impl Value for San {
+    const TYPE: &'static str = "SAN";
+
+    fn allowed() -> String {
+        r#"a URI such as "spiffe://demo/ns/panel/sa/backend", compared exactly, or a DNS name, compared without regard to case; no wildcard"#.to_owned()
+    }
+
+    fn parse(given: &Given<'_>) -> Option<Self> {
+        Self::parse(given.text()?).ok()
+    }
+
+    fn stand_in() -> Self {
+        Self::Dns("".into())
+    }
+}
+
+/// A word that fits into a metric's label and a log line.
+struct CallerName;
+
+impl Rule<String> for CallerName {
+    fn holds(&self, name: &String) -> bool {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        (1..=64).contains(&name.len()) && name.chars().all(fits) && name != ANY_CALLER
+    }
+
+    fn allowed(&self) -> String {
+        format!("1 to 64 of the characters A-Z a-z 0-9 . _ -; not {ANY_CALLER:?}")
+    }
+}
+
+/// At least one role, each as a panel user's may be.
+struct RoleNames;
+
+impl RoleNames {
+    const BYTES: RangeInclusive<usize> = 1..=64;
+}
+
+impl Rule<Vec<String>> for RoleNames {
+    fn holds(&self, roles: &Vec<String>) -> bool {
+        let length = Length(Self::BYTES);
+        !roles.is_empty() && roles.iter().all(|role| length.holds(role))
+    }
+
+    fn allowed(&self) -> String {
+        format!("at least one, each {}", Length(Self::BYTES).allowed())
+    }
+}
