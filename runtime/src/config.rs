@@ -76,9 +76,14 @@
 
 mod arguments;
 mod at;
+mod checks;
 mod duration;
+mod file;
+mod given;
+mod macros;
 mod mistake;
 mod node;
+mod reference;
 mod rule;
 mod schema;
 mod setting;
@@ -86,13 +91,21 @@ mod sources;
 mod table;
 mod urls;
 mod values;
+mod watch;
 
 pub use arguments::Arguments;
-pub use at::{At, Checks, Given, Table};
+pub use at::At;
+pub use checks::Checks;
+pub use given::Given;
 pub use mistake::{Mistake, Mistakes, Origin};
-pub use rule::{Bound, Each, Entries, Length, Rule, rule_of};
+pub use reference::reference;
+#[doc(hidden)]
+pub use rule::rule_of;
+pub use rule::{Bound, Each, Entries, Length, Rule};
 pub use schema::{Field, Shape};
 pub use setting::{Setting, Value};
-pub use sources::Sources;
+pub use sources::{Sources, parse};
+#[doc(hidden)]
+pub use table::Table;
 pub use urls::{HttpUrl, HttpsUrl, ProxyUrl, is_loopback};
 pub use values::FilePath;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::at::Given;
+use super::given::Given;
 use super::setting::Value;
 
 /// Beyond this, adding one to a clock could overflow.

@@ -1,6 +1,7 @@
 //! What is wrong in a configuration: collected, never just the first.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 /// variables, then the command line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// The configuration file; no position where the file as a whole is meant.
+    /// The configuration file; no line where the file as a whole is meant.
     File {
         /// As given by `--config`.
         path: Arc<Path>,
-        /// Line and column, from 1.
-        position: Option<(usize, usize)>,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// The column, in characters from 1, where the file is no TOML.
+        column: Option<usize>,
     },
     /// An environment variable, by its name.
     Variable(String),
@@ -29,16 +32,16 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                path,
-                position: None,
-            } => write!(f, "{}", path.display()),
-            Self::File {
-                path,
-                position: Some((line, column)),
-            } => write!(f, "{}:{line}:{column}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-            Self::Argument(key) => write!(f, "--set {key}"),
+            Self::File { path, line, column } => {
+                write!(f, "{}", path.display())?;
+                let position = [line, column].into_iter().flatten();
+                position
+                    .into_iter()
+                    .try_for_each(|number| write!(f, ":{number}"))
+            }
+            // Whoever sets a variable may put anything into its name.
+            Self::Variable(name) => write!(f, "{}", name.escape_debug()),
+            Self::Argument(key) => write!(f, "--set {}", key.escape_debug()),
             Self::Default => f.write_str("default"),
             Self::Nowhere => f.write_str("configuration"),
         }
@@ -46,7 +49,7 @@ impl fmt::Display for Origin {
 }
 
 /// One thing that is wrong. Shown on one line:
-/// `server.toml:3:10: grpc.listen: found "abc"; allowed: an address and port, such as "0.0.0.0:8443"`.
+/// `server.toml:3: grpc.listen: found "abc"; allowed: an address and port, such as "0.0.0.0:8443"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it stands.
@@ -57,8 +60,20 @@ pub struct Mistake {
     pub found: String,
     /// What is allowed: a phrase.
     pub allowed: String,
-    /// A required key that nobody set; not reported where a layer could not be read at all.
-    pub(super) missing: bool,
+    pub(super) kind: Kind,
+}
+
+/// What a mistake means for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The key has no usable value: what rests on it is not checked.
+    Value,
+    /// A required key that nobody set.
+    Missing,
+    /// There is no such key: nothing rests on it.
+    Unknown,
+    /// Good in itself, but not together with another.
+    Together,
 }
 
 impl Mistake {
@@ -74,8 +89,12 @@ impl Mistake {
             key: key.into(),
             found: found.to_string(),
             allowed: allowed.to_string(),
-            missing: false,
+            kind: Kind::Value,
         }
+    }
+
+    pub(super) fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
     }
 }
 
@@ -95,7 +114,14 @@ impl fmt::Display for Mistake {
 
 /// Every mistake in a configuration. Shown one on a line, in the order of [`Origin`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Mistakes {
+    kept: Vec<Mistake>,
+    /// How many more there were than [`MOST_KEPT`].
+    more: usize,
+}
+
+/// A file of nothing but mistakes, a megabyte of them, must not fill memory and log.
+const MOST_KEPT: usize = 1000;
 
 impl Mistakes {
     /// None so far.
@@ -103,61 +129,66 @@ impl Mistakes {
         Self::default()
     }
 
-    /// Adds one; the same one twice counts once.
+    /// Adds one; after the first thousand they are only counted.
     pub fn push(&mut self, mistake: Mistake) {
-        if !self.0.contains(&mistake) {
-            self.0.push(mistake);
+        if self.kept.len() < MOST_KEPT {
+            self.kept.push(mistake);
+        } else {
+            self.more += 1;
         }
     }
 
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.kept.len() + self.more
     }
 
-    /// Each of them.
+    /// Each of them; of more than a thousand, the first thousand.
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
-        self.0.iter()
+        self.kept.iter()
+    }
+
+    /// The value, if there is no mistake; else the mistakes, in order.
+    ///
+    /// # Errors
+    ///
+    /// There is a mistake.
+    pub fn into_result<T>(mut self, value: T) -> Result<T, Self> {
+        if self.is_empty() {
+            return Ok(value);
+        }
+        self.kept.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Err(self)
     }
 
     /// Prints each on a line of standard error; the exit code is 2, as for any wrong usage.
-    #[expect(
-        clippy::print_stderr,
-        reason = "a configuration is refused before there is a log"
-    )]
     pub fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        // There is no log yet, and without standard error nobody to tell; the exit code still says it.
+        let _ = writeln!(io::stderr(), "{self}");
         ExitCode::from(2)
     }
 
     /// Is `key`, something in it or something around it mistaken already?
     pub(super) fn touch(&self, key: &str) -> bool {
-        self.0
-            .iter()
-            .any(|mistake| holds(&mistake.key, key) || holds(key, &mistake.key))
+        self.iter()
+            .filter(|mistake| matches!(mistake.kind, Kind::Value | Kind::Missing))
+            .any(|mistake| within(&mistake.key, key) || within(key, &mistake.key))
     }
 
-    pub(super) fn forget_missing(&mut self) {
-        self.0.retain(|mistake| !mistake.missing);
-    }
-
-    /// The value, if there was no mistake in it.
-    pub(super) fn unless_any<T>(mut self, value: T) -> Result<T, Self> {
-        if self.is_empty() {
-            return Ok(value);
-        }
-        self.0.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Err(self)
+    /// Where a layer could not be read, nobody knows what it sets.
+    pub(super) fn forget_what_rests_on_all_layers(&mut self) {
+        self.kept
+            .retain(|mistake| !matches!(mistake.kind, Kind::Missing | Kind::Together));
     }
 }
 
 /// Is `inner` the key `outer`, or within it?
-fn holds(outer: &str, inner: &str) -> bool {
+pub(super) fn within(outer: &str, inner: &str) -> bool {
     inner
         .strip_prefix(outer)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -165,11 +196,12 @@ fn holds(outer: &str, inner: &str) -> bool {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, mistake) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{mistake}")?;
+        for (index, mistake) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{mistake}")?;
+        }
+        if self.more > 0 {
+            write!(f, "\nand {} more", self.more)?;
         }
         Ok(())
     }

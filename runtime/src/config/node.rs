@@ -32,16 +32,12 @@ pub(super) enum Content {
 }
 
 impl Node {
-    /// A whole file. `DeTable` comes from this `text`.
-    pub(super) fn of_document(path: &Arc<Path>, text: &str, table: &DeTable<'_>) -> Self {
-        let place = Place::File {
-            path,
-            lines: &line_starts(text),
-            text,
-        };
+    /// A whole file.
+    pub(super) fn of_document(path: &Arc<Path>, lines: &Lines, table: &DeTable<'_>) -> Self {
+        let content = Content::Table(entries(table, &Place::File { path, lines }));
         Self {
             origin: whole_file(path),
-            content: Content::Table(entries(table, &place)),
+            content,
             text: None,
         }
     }
@@ -88,6 +84,18 @@ impl Node {
         self.entries()?.get(key)
     }
 
+    /// An empty text or list: as good as nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.content {
+            Content::List(items) => items.is_empty(),
+            _ => self.is_empty_text(),
+        }
+    }
+
+    pub(super) fn is_empty_text(&self) -> bool {
+        matches!(&self.content, Content::Text(text) if text.is_empty())
+    }
+
     pub(super) fn item(&self, index: usize) -> Option<&Self> {
         match &self.content {
             Content::List(items) => items.get(index),
@@ -100,26 +108,33 @@ impl Node {
 pub(super) fn whole_file(path: &Arc<Path>) -> Origin {
     Origin::File {
         path: path.clone(),
-        position: None,
+        line: None,
+        column: None,
     }
 }
 
-/// The place of byte `offset` in a file that holds `text`.
-pub(super) fn position_in_file(path: &Arc<Path>, text: &str, offset: usize) -> Origin {
-    Place::File {
-        path,
-        lines: &line_starts(text),
-        text,
+/// The bytes at which the lines of a file begin.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        let after_newlines = text.match_indices('\n').map(|(offset, _)| offset + 1);
+        Self(std::iter::once(0).chain(after_newlines).collect())
     }
-    .at(offset)
+
+    /// The number of the line that byte `offset` is in, and the byte at which it begins.
+    pub(super) fn at(&self, offset: usize) -> (usize, usize) {
+        let number = self.0.partition_point(|start| *start <= offset);
+        let start = self.0.get(number.saturating_sub(1));
+        (number, start.copied().unwrap_or(0))
+    }
 }
 
-/// How the origin of a value follows from its span.
+/// How the origin of a value follows from where it begins.
 enum Place<'a> {
     File {
         path: &'a Arc<Path>,
-        lines: &'a [usize],
-        text: &'a str,
+        lines: &'a Lines,
     },
     Fixed(&'a Origin),
 }
@@ -128,27 +143,13 @@ impl Place<'_> {
     fn at(&self, offset: usize) -> Origin {
         match self {
             Self::Fixed(origin) => (*origin).clone(),
-            Self::File { path, lines, text } => {
-                let line = lines.partition_point(|start| *start <= offset);
-                let start = lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
-                let column = text
-                    .get(start..offset)
-                    .map_or(0, |before| before.chars().count())
-                    + 1;
-                Origin::File {
-                    path: Arc::clone(path),
-                    position: Some((line, column)),
-                }
-            }
+            Self::File { path, lines } => Origin::File {
+                path: Arc::clone(path),
+                line: Some(lines.at(offset).0),
+                column: None,
+            },
         }
     }
-}
-
-/// The byte offsets at which the lines begin.
-fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0)
-        .chain(text.match_indices('\n').map(|(offset, _)| offset + 1))
-        .collect()
 }
 
 fn entries(table: &DeTable<'_>, place: &Place<'_>) -> BTreeMap<String, Node> {

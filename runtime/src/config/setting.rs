@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::at::{At, Given, is_empty_text};
+use super::at::At;
+use super::given::Given;
 use super::mistake::Mistakes;
 use super::node::Content;
 use super::schema::Shape;
@@ -101,7 +102,7 @@ impl<T: Setting> Setting for Option<T> {
     fn read(at: &At<'_>, mistakes: &mut Mistakes) -> Self {
         match at.layers.last() {
             None => None,
-            Some(node) if !T::MERGES && is_empty_text(node) => None,
+            Some(node) if !T::MERGES && node.is_empty_text() => None,
             Some(_) => Some(T::read(at, mistakes)),
         }
     }

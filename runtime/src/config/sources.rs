@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,15 +10,14 @@ use zeroize::Zeroizing;
 
 use super::arguments::Arguments;
 use super::at::{At, Circumstances};
+use super::file::{parse_file, read_file};
 use super::mistake::{Mistake, Mistakes, Origin};
-use super::node::{Content, Node, position_in_file, whole_file};
+use super::node::{Content, Lines, Node, whole_file};
 use super::schema::{Field, Shape};
 use super::setting::Setting;
 
 /// What the names of our variables begin with.
 const PREFIX: &str = "ASK2DO_";
-/// The longest configuration file. Nobody writes one; a wrong path may lead to one.
-const LARGEST_FILE: u64 = 1024 * 1024;
 /// No key of ours is as deep, so that nobody's variable makes us recurse.
 const DEEPEST: usize = 16;
 
@@ -79,64 +76,56 @@ impl Sources {
     ///
     /// Every mistake in every layer.
     pub fn read<T: Setting>(&self) -> Result<T, Mistakes> {
-        let text = self.file.as_deref().map(read_file);
-        self.read_layers(text, true)
+        let mut mistakes = Mistakes::new();
+        let content = self.file.as_deref().and_then(|path| {
+            read_file(path)
+                .map_err(|(found, allowed)| {
+                    let origin = whole_file(&Arc::from(path));
+                    mistakes.push(Mistake::new(origin, "", found, allowed));
+                })
+                .ok()
+        });
+        self.read_layers(content.as_deref(), mistakes, true)
     }
 
-    /// Reads all layers, with these bytes for the file's.
-    pub(super) fn read_again<T: Setting>(&self, file: &[u8]) -> Result<T, Mistakes> {
-        self.read_layers(Some(Ok(file.to_vec())), false)
-    }
-
-    fn read_layers<T: Setting>(
+    /// Reads all layers, with these bytes for the file's. `mistakes` begin with those of a file that
+    /// could not be read; `starting` is as in [`Checks::starting`](super::Checks::starting).
+    pub(super) fn read_layers<T: Setting>(
         &self,
-        file: Option<io::Result<Vec<u8>>>,
+        file: Option<&[u8]>,
+        mut mistakes: Mistakes,
         starting: bool,
     ) -> Result<T, Mistakes> {
-        let mut mistakes = Mistakes::new();
-        let mut layers = Vec::new();
-        let mut whole = true;
         let path: Option<Arc<Path>> = self.file.as_deref().map(Arc::from);
-        if let (Some(path), Some(content)) = (&path, file) {
-            let layer = parse_file(path, content, &mut mistakes);
-            whole = layer.is_some();
-            layers.extend(layer);
-        }
+        let in_file = path
+            .as_ref()
+            .zip(file)
+            .and_then(|(path, content)| parse_file(path, content, &mut mistakes));
+        let file_is_known = path.is_none() || in_file.is_some();
+        let mut layers = Vec::from_iter(in_file);
         layers.extend(self.variables::<T>(&mut mistakes));
-        layers.extend(
-            self.assignments
-                .iter()
-                .filter_map(|assignment| parse_assignment(assignment, &mut mistakes)),
-        );
+        let assigned = self.assignments.iter();
+        layers
+            .extend(assigned.filter_map(|assignment| parse_assignment(assignment, &mut mistakes)));
 
-        let base = self
-            .file
-            .as_deref()
-            .and_then(Path::parent)
-            .unwrap_or(Path::new(""))
-            .to_owned();
+        let folder = self.file.as_deref().and_then(Path::parent);
         let circumstances = Circumstances {
-            base,
+            base: folder.unwrap_or(Path::new("")).to_owned(),
             variables: self.names.clone(),
             starting,
         };
-        let around = path.as_ref().map_or(Origin::Nowhere, whole_file);
-        let layers = layers.iter().collect();
-        let value = T::read(
-            &At {
-                key: String::new(),
-                layers,
-                around,
-                rule: None,
-                circumstances: &circumstances,
-            },
-            &mut mistakes,
-        );
-        if !whole {
-            // What the file sets is not known.
-            mistakes.forget_missing();
+        let at = At {
+            key: String::new(),
+            layers: layers.iter().collect(),
+            around: path.as_ref().map_or(Origin::Nowhere, whole_file),
+            rule: None,
+            circumstances: &circumstances,
+        };
+        let value = T::read(&at, &mut mistakes);
+        if !file_is_known {
+            mistakes.forget_what_rests_on_all_layers();
         }
-        mistakes.unless_any(value)
+        mistakes.into_result(value)
     }
 
     /// A layer for each variable that begins with one of the tables: others' may look alike
@@ -182,75 +171,26 @@ impl Sources {
     }
 }
 
+/// What a file with this content says on its own: for tests, of documentation for instance. Paths are
+/// relative to the working directory.
+///
+/// # Errors
+///
+/// Every mistake in it.
+pub fn parse<T: Setting>(toml: impl AsRef<[u8]>) -> Result<T, Mistakes> {
+    let arguments = Arguments {
+        config: Some("configuration.toml".into()),
+        ..Arguments::default()
+    };
+    Sources::with_environment(&arguments, []).read_layers(
+        Some(toml.as_ref()),
+        Mistakes::new(),
+        true,
+    )
+}
+
 fn is_table(field: &Field) -> bool {
     !matches!(field.shape, Shape::Value { .. })
-}
-
-/// The bytes of the file, or why there are none.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    let mut content = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut content)?;
-    Ok(content)
-}
-
-/// The file as a layer. A key that is there twice leaves the first one to be read; after any other
-/// error of TOML nobody can say what the rest means.
-fn parse_file(
-    path: &Arc<Path>,
-    content: io::Result<Vec<u8>>,
-    mistakes: &mut Mistakes,
-) -> Option<Node> {
-    let mut refuse = |found: &str, allowed: &str| {
-        mistakes.push(Mistake::new(whole_file(path), "", found, allowed));
-        None
-    };
-    let content = match content {
-        Ok(content) => content,
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound => {
-                    refuse("no such file", "allowed: the path of a TOML file")
-                }
-                io::ErrorKind::PermissionDenied => refuse(
-                    "this process may not read it",
-                    "allowed: a file it may read",
-                ),
-                io::ErrorKind::IsADirectory => {
-                    refuse("a directory", "allowed: the path of a TOML file")
-                }
-                _ => refuse(&format!("cannot be read: {error}"), ""),
-            };
-        }
-    };
-    if content.len() as u64 > LARGEST_FILE {
-        return refuse("over 1 MiB", "allowed: a TOML file of at most 1 MiB");
-    }
-    let text = match std::str::from_utf8(&content) {
-        Ok(text) => text,
-        Err(error) => {
-            return refuse(
-                &format!("not UTF-8 at byte {}", error.valid_up_to()),
-                "allowed: a TOML file, in UTF-8",
-            );
-        }
-    };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let origin = error.span().map_or_else(
-            || whole_file(path),
-            |span| position_in_file(path, text, span.start),
-        );
-        // The message alone: the whole error shows the line, which may hold credentials.
-        mistakes.push(Mistake::new(origin, "", error.message(), ""));
-    }
-    let readable = errors
-        .iter()
-        .all(|error| error.message() == "duplicate key");
-    readable.then(|| Node::of_document(path, text, table.get_ref()))
 }
 
 /// `KEY=VALUE` as a layer; the key is one of TOML, dots and quotes included.
@@ -261,10 +201,7 @@ fn parse_assignment(assignment: &str, mistakes: &mut Mistakes) -> Option<Node> {
     let Some((key, value, path)) =
         key_and_value.and_then(|(key, value)| Some((key, value, parse_key(key)?)))
     else {
-        let key = key_and_value
-            .map_or("", |(key, _)| key)
-            .escape_debug()
-            .to_string();
+        let key = key_and_value.map_or("", |(key, _)| key).to_owned();
         mistakes.push(Mistake::new(
             Origin::Argument(key),
             "",
@@ -283,7 +220,11 @@ fn parse_assignment(assignment: &str, mistakes: &mut Mistakes) -> Option<Node> {
 fn parse_key(key: &str) -> Option<Vec<String>> {
     let text = format!("{key} = 0");
     let table = DeTable::parse(&text).ok()?;
-    let mut node = &Node::of_document(&Arc::from(Path::new("")), &text, table.get_ref());
+    let mut node = &Node::of_document(
+        &Arc::from(Path::new("")),
+        &Lines::of(&text),
+        table.get_ref(),
+    );
     let mut path = Vec::new();
     while let Some(entries) = node.entries() {
         let mut entries = entries.iter();

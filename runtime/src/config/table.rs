@@ -1,139 +1,104 @@
-//! `settings!` and `choices!`: a table, and a choice between words, in one place each.
+//! A table while it is read: its keys, one after the other.
 
-/// Defines tables of the configuration: see the [module](mod@crate::config) for an example.
-///
-/// Per key: its doc comment (the reference's text), `name: Type`, `= default` as TOML (without one
-/// the key is required, unless the type is an `Option`, a map or a table), and `where RULE`, a
-/// [`Rule`](crate::config::Rule). A table that is `checked by` a function has it called with the
-/// values and [`Checks`](crate::config::Checks) after they were read.
-#[macro_export]
-macro_rules! settings {
-    ($(
-        $(#[doc = $about:literal])*
-        $vis:vis struct $Table:ident $(checked by $check:path)? {
-            $(
-                $(#[doc = $doc:literal])*
-                $key:ident : $Type:ty $(= $default:tt)? $(where $rule:expr)?
-            ),* $(,)?
-        }
-    )*) => { $(
-        $(#[doc = $about])*
-        #[derive(Debug, Clone, PartialEq)]
-        $vis struct $Table {
-            $(
-                $(#[doc = $doc])*
-                pub $key: $Type,
-            )*
-        }
+use super::at::At;
+use super::checks::Checks;
+use super::mistake::{Kind, Mistake, Mistakes};
+use super::node::Node;
+use super::rule::{self, Rule};
+use super::schema::Field;
+use super::setting::Setting;
 
-        impl $Table {
-            fn fields() -> Vec<$crate::config::Field> {
-                vec![ $(
-                    $crate::config::Field::new::<$Type>(
-                        stringify!($key),
-                        concat!($($doc, "\n"),*),
-                        &[$(stringify!($default))?],
-                        &[$($crate::config::rule_of::<$Type, _>(&$rule))?],
-                    ),
-                )* ]
-            }
-        }
-
-        impl $crate::config::Setting for $Table {
-            type Ruled = Self;
-            const MERGES: bool = true;
-
-            fn shape() -> $crate::config::Shape {
-                $crate::config::Shape::Table { doc: concat!($($about, "\n"),*), fields: Self::fields() }
-            }
-
-            fn read(at: &$crate::config::At<'_>, mistakes: &mut $crate::config::Mistakes) -> Self {
-                let table = $crate::config::Table::open(at, &Self::fields(), mistakes);
-                let values = Self { $(
-                    $key: table.field::<$Type>(
-                        stringify!($key),
-                        &[$(stringify!($default))?],
-                        &[$($crate::config::rule_of::<$Type, _>(&$rule))?],
-                        mistakes,
-                    ),
-                )* };
-                $( $check(&values, &mut table.checks(mistakes)); )?
-                values
-            }
-
-            fn stand_in() -> Self {
-                Self { $( $key: <$Type as $crate::config::Setting>::stand_in(), )* }
-            }
-
-            fn ruled(&self) -> Option<&Self> {
-                Some(self)
-            }
-
-            fn differences(&self, other: &Self, key: &str, keys: &mut Vec<String>) {
-                let prefix = if key.is_empty() { String::new() } else { format!("{key}.") };
-                $(
-                    let key = format!("{prefix}{}", stringify!($key));
-                    <$Type as $crate::config::Setting>::differences(&self.$key, &other.$key, &key, keys);
-                )*
-            }
-        }
-    )* };
+/// A table being read: what the code made by [`settings!`](crate::settings) calls.
+pub struct Table<'a> {
+    at: At<'a>,
+    tables: Vec<&'a Node>,
 }
 
-/// Defines a choice between words: a setting that is one of them.
-///
-/// ```
-/// ask2do_token_runtime::choices! {
-///     /// How the gateway learns who is logged in.
-///     pub enum SessionMode {
-///         /// The panel is asked.
-///         Forward = "forward",
-///         /// A JWT says so.
-///         Jwt = "jwt",
-///     }
-/// }
-/// assert_eq!(SessionMode::Jwt.as_str(), "jwt");
-/// ```
-#[macro_export]
-macro_rules! choices {
-    (
-        $(#[doc = $about:literal])*
-        $vis:vis enum $Choice:ident {
-            $( $(#[doc = $doc:literal])* $Variant:ident = $word:literal ),+ $(,)?
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        $vis enum $Choice {
-            $( $(#[doc = $doc])* $Variant, )+
-        }
-
-        impl $Choice {
-            /// The word that a configuration has for it.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $( Self::$Variant => $word, )+
-                }
+impl<'a> Table<'a> {
+    /// Notes what is no table and what is no key of it.
+    pub fn open(at: &At<'a>, fields: &[Field], mistakes: &mut Mistakes) -> Self {
+        let tables = at.tables(mistakes);
+        for table in &tables {
+            let entries = table.entries().into_iter().flatten();
+            for (key, node) in
+                entries.filter(|(key, _)| fields.iter().all(|field| field.key != *key))
+            {
+                let origin = node.origin.clone();
+                let advice = suggestion(at, key, fields);
+                let mistake = Mistake::new(origin, at.key_of(key), "unknown key", advice);
+                mistakes.push(mistake.of_kind(Kind::Unknown));
             }
         }
-
-        impl $crate::config::Value for $Choice {
-            const TYPE: &'static str = "choice";
-
-            fn allowed() -> String {
-                [$( concat!('"', $word, '"') ),+].join(" or ")
-            }
-
-            fn parse(given: &$crate::config::Given<'_>) -> Option<Self> {
-                match given.text()? {
-                    $( $word => Some(Self::$Variant), )+
-                    _ => None,
-                }
-            }
-
-            fn stand_in() -> Self {
-                [$( Self::$Variant ),+][0]
-            }
+        Self {
+            at: at.clone(),
+            tables,
         }
-    };
+    }
+
+    /// Reads one key: what the layers say, else the default, else what its absence means.
+    pub fn field<T: Setting>(
+        &self,
+        key: &str,
+        default: &[&str],
+        rules: &[&dyn Rule<T::Ruled>],
+        mistakes: &mut Mistakes,
+    ) -> T {
+        let mut at = self.at.child(key, &self.tables);
+        at.rule = rule::describe(rules);
+        if T::MERGES {
+            return checked(&at, rules, mistakes);
+        }
+        if at.layers.is_empty() {
+            return match default {
+                [toml, ..] => checked(&at.in_layer(&Node::of_default(toml)), rules, mistakes),
+                [] => T::absent().unwrap_or_else(|| {
+                    mistakes.push(at.missing(&T::shape().allowed(at.rule.as_deref())));
+                    T::stand_in()
+                }),
+            };
+        }
+        // What a later layer overrides is read as well: a mistake there is a mistake.
+        let mut last = None;
+        for node in &at.layers {
+            last = Some(checked(&at.in_layer(node), rules, mistakes));
+        }
+        last.unwrap_or_else(T::stand_in)
+    }
+
+    /// For checks that need more than one key.
+    pub fn checks<'m>(&'m self, mistakes: &'m mut Mistakes) -> Checks<'m> {
+        Checks {
+            at: &self.at,
+            tables: &self.tables,
+            mistakes,
+        }
+    }
+}
+
+fn checked<T: Setting>(at: &At<'_>, rules: &[&dyn Rule<T::Ruled>], mistakes: &mut Mistakes) -> T {
+    let before = mistakes.len();
+    let value = T::read(at, mistakes);
+    let keeps_to_rules = value
+        .ruled()
+        .is_none_or(|value| rules.iter().all(|rule| rule.holds(value)));
+    if before == mistakes.len() && !keeps_to_rules {
+        mistakes.push(at.refuse::<T>());
+    }
+    value
+}
+
+/// The nearest known key, else all of them.
+fn suggestion(at: &At<'_>, key: &str, fields: &[Field]) -> String {
+    let nearest = fields
+        .iter()
+        .map(|field| (strsim::osa_distance(field.key, key), field.key))
+        .filter(|(distance, known)| *distance <= known.len().max(3) / 3)
+        .min();
+    match nearest {
+        Some((_, known)) => format!("did you mean {}?", at.key_of(known)),
+        None => {
+            let known: Vec<&str> = fields.iter().map(|field| field.key).collect();
+            format!("known here: {}", known.join(", "))
+        }
+    }
 }

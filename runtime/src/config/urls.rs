@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use url::{Host, Url};
 
-use super::at::Given;
+use super::given::Given;
 use super::setting::Value;
 
 /// A URL without credentials or fragment: HTTPS, or plain HTTP to a loopback address.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::at::Given;
+use super::given::Given;
 use super::setting::Value;
 
 impl Value for bool {
@@ -102,9 +102,9 @@ impl Value for FilePath {
     }
 
     fn parse(given: &Given<'_>) -> Option<Self> {
-        let path = given
-            .text()
-            .filter(|path| !path.is_empty() && !path.contains('\0'))?;
+        let path = given.text().filter(|path| {
+            !path.is_empty() && path.len() <= LONGEST_TEXT && !path.contains(char::is_control)
+        })?;
         Some(Self(given.base().join(path)))
     }
 
