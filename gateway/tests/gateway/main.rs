@@ -1,0 +1,16 @@
+//! The gateway's library, from outside: real routers, real loopback HTTP, a minter that counts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
+mod config;
+mod cross_site;
+mod endpoint;
+mod fakes;
+mod forward;
+mod jwt;
+mod mount;
+mod users;
