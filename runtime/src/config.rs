@@ -70,6 +70,16 @@
 //! # Ok::<(), ask2do_token_runtime::config::Mistakes>(())
 //! ```
 //!
+//! A variable is a setting where its name holds `__` and begins with one of the tables:
+//! `ASK2DO_GRPC__LISTEN`, `ASK2DO_SESSION__FORWARD__URL`; all else that begins with `ASK2DO_` is left
+//! alone, because Kubernetes puts `ASK2DO_TOKEN_PORT` and the like into every pod. The key is the name in
+//! lower case. Keys outside of tables, and lists of tables, come from the file or `--set`. The value of a
+//! variable or of `--set` is TOML if it parses, else text; where text is wanted, it is text as it stands
+//! (without its quotes, if it is a string of TOML).
+//!
+//! Tables merge key by key, a list is replaced. What a later layer overrides is read all the same: a
+//! mistake there is one.
+//!
 //! A type of a crate's own becomes a setting by [`Value`]; words to choose from by
 //! [`choices!`](crate::choices). At start: `sources.read()`, and on `Err` [`Mistakes::report`], whose
 //! exit code is 2.

@@ -335,7 +335,7 @@ roles = ["admin"]
             "server.toml: cloud: found a key beside it",
             "server.toml:1: allow_any_caller: found true beside [[callers]]; allowed: one of them",
             r#"server.toml:3: grpc.certificate_file: found 5; allowed: the path of a file, such as "tls.crt", relative to the configuration file"#,
-            "server.toml:6: callers[0].roles: found []; allowed: a list, in it text without control characters, at least 1 of them",
+            "server.toml:6: callers[0].roles: found []; allowed: a list, each text without control characters, at least 1 of them",
             "server.toml:8: callers[1].name: found twice; allowed: once",
         ]
     );
@@ -796,7 +796,7 @@ The vendor's cloud.
 |---|---|---|---|---|
 | `url` | URL | `"https://cloud.ask2do.com"` | an https:// URL without credentials or fragment, such as "https://cloud.ask2do.com"; http:// to a loopback address alone | Where it is. |
 | `proxy` | URL | – | the URL of an HTTP proxy, such as "http://user:password@proxy.example:3128" | An egress proxy. |
-| `roles` | list of text | `["admin", "owner"]` | a list, in it text without control characters, each 1 to 64 bytes | What it accepts \| takes. |
+| `roles` | list of text | `["admin", "owner"]` | a list, each text without control characters, each 1 to 64 bytes | What it accepts \| takes. |
 | `workers` | whole number | – | a whole number, 1 to 8 | A number of ours. |
 
 ### `[session]`
@@ -826,7 +826,7 @@ Who may mint, and for which roles.
 | key | type | default | allowed | meaning |
 |---|---|---|---|---|
 | `name` | text | required | text without control characters, 1 to 8 bytes | What logs call it. |
-| `roles` | list of text | required | a list, in it text without control characters, at least 1 of them | What it may mint for. |
+| `roles` | list of text | required | a list, each text without control characters, at least 1 of them | What it may mint for. |
 "#;
     assert_eq!(reference::<Config>(), expected);
 }

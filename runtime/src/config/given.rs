@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::node::{Content, Node};
 
-/// One value as it was given, for [`Value::parse`].
+/// One value as it was given, for [`Value::parse`](super::Value::parse).
 pub struct Given<'a> {
     pub(super) node: &'a Node,
     pub(super) base: &'a Path,

@@ -142,7 +142,7 @@ impl<T: Setting> Setting for Vec<T> {
                 bounds,
             } => Shape::Value {
                 kind: format!("list of {kind}"),
-                allowed: format!("a list, in it {allowed}"),
+                allowed: format!("a list, each {allowed}"),
                 bounds,
             },
             // Neither has a form in TOML that anybody would want to write.
