@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// `--config`, `--set` and `--check`: flattened into a binary's own command line
 /// (`#[command(flatten)]`); `--version` is clap's (`#[command(version)]`).
 #[derive(Clone, Default, clap::Args)]
+#[group(id = "configuration")]
 pub struct Arguments {
     /// The configuration, a TOML file; relative paths in it are relative to its folder
     #[arg(long, value_name = "FILE")]
