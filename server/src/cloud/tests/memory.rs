@@ -10,6 +10,7 @@ use super::*;
 const URL: &str = "TEST_CLOUD_URL";
 const CA_FILE: &str = "TEST_CLOUD_CA";
 const KEY_FILE: &str = "TEST_CLOUD_KEY";
+const MASKED_KEY_FILE: &str = "TEST_CLOUD_MASKED_KEY";
 
 /// How often the bytes stand in this process's writable memory, freed memory included.
 ///
@@ -50,17 +51,14 @@ fn count(masked: &[u8]) -> usize {
 #[ignore = "run in a process of its own by the test below"]
 async fn child_mints_and_looks_through_its_memory() {
     let variable = |name| std::env::var(name).unwrap();
-    // The file holds the key turned over, so that this process has no other copy than the service's.
-    let masked = std::fs::read(variable(KEY_FILE)).unwrap();
-    let mut bytes = zeroize::Zeroizing::new(masked.clone());
-    bytes.iter_mut().for_each(|byte| *byte = !*byte);
-    let key = TenantKey::from_bytes(&bytes).unwrap();
-    drop(bytes);
+    let masked = std::fs::read(variable(MASKED_KEY_FILE)).unwrap();
+    let (key, mut reloader) = TenantKey::watch(variable(KEY_FILE).into()).unwrap();
+    assert!(matches!(reloader.poll().await, Polled::Unchanged));
     assert_eq!(count(&masked), 1, "the key is found where it is held");
 
     let mut settings = settings(&variable(URL));
     settings.extra_roots = Some(std::fs::read(variable(CA_FILE)).unwrap());
-    let cloud = Cloud::new(settings, Watched::fixed(key), Arc::default()).unwrap();
+    let cloud = Cloud::new(settings, key, Arc::default()).unwrap();
     for _ in 0..3 {
         let mints = (0..4).map(|_| mint(&cloud));
         for result in futures_util::future::join_all(mints).await {
@@ -68,7 +66,7 @@ async fn child_mints_and_looks_through_its_memory() {
         }
     }
     assert_eq!(count(&masked), 1, "no request left a copy");
-    drop(cloud);
+    drop((cloud, reloader));
     assert_eq!(
         count(&masked),
         0,
@@ -87,17 +85,22 @@ async fn requests_leave_no_copy_of_the_key_in_memory() {
     });
     let stub = stub.await;
     let folder = tempfile::tempdir().unwrap();
-    let [ca_file, key_file] = ["ca.crt", "key"].map(|name| folder.path().join(name));
+    let files = ["ca.crt", "key", "masked"].map(|name| folder.path().join(name));
+    let [ca_file, key_file, masked_key_file] = files;
     std::fs::write(&ca_file, ca).unwrap();
-    let masked: Vec<_> = KEY.repeat(3).bytes().map(|byte| !byte).collect();
-    std::fs::write(&key_file, masked).unwrap();
+    // Long, because a part may pass through a register, and from there onto the stack: out of reach.
+    let key: String = (0..60).map(|n| format!("{n:04}")).collect();
+    let masked: Vec<_> = key.bytes().map(|byte| !byte).collect();
+    std::fs::write(&key_file, key).unwrap();
+    std::fs::write(&masked_key_file, masked).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
     child
         .args(["--ignored", "--exact"])
         .arg("cloud::tests::memory::child_mints_and_looks_through_its_memory")
         .env(URL, format!("https://localhost:{}", stub.address.port()))
         .env(CA_FILE, ca_file)
-        .env(KEY_FILE, key_file);
+        .env(KEY_FILE, key_file)
+        .env(MASKED_KEY_FILE, masked_key_file);
     let output = tokio::task::spawn_blocking(move || child.output().unwrap());
     let output = output.await.unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
