@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::subscriber::DefaultGuard;
@@ -163,6 +165,27 @@ async fn the_trace_context_is_sent_only_where_it_is_asked_for() {
     for name in ["traceparent", "tracestate", "baggage"] {
         assert_eq!(header(head, name), None);
     }
+}
+
+#[tokio::test]
+async fn the_cloud_gets_traceparent_alone_and_the_histogram_an_exemplar() {
+    let provider = SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let stub = Stub::plain(|_| Act::Answer(granted())).await;
+    let cloud = cloud(stub.address);
+    let span = tracing::info_span!("mint");
+    let trace_id = telemetry::trace_id(&span).to_string();
+    assert!(mint(&cloud).instrument(span).await.is_ok());
+    drop(guard);
+
+    let head = &stub.requests()[0].head;
+    let parent = header(head, "traceparent").unwrap();
+    assert!(parent.starts_with(&format!("00-{trace_id}-")), "{parent}");
+    assert_eq!(header(head, "tracestate"), None);
+    assert_eq!(header(head, "baggage"), None);
+    let exemplar = format!(r#"# {{trace_id="{trace_id}"}}"#);
+    assert!(metrics(&cloud).contains(&exemplar));
 }
 
 #[tokio::test]
