@@ -200,3 +200,6 @@ pub(super) fn span(headers: &HeaderMap) -> Span {
 
 /// The method's name, as traces have it.
 const METHOD: &str = "ask2do.token.v1.TokenService/MintToken";
+
+#[cfg(test)]
+mod tests;

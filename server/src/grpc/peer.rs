@@ -43,13 +43,18 @@ impl Peer {
         Ok(())
     }
 
+    /// From now on [`Self::verify`] fails.
+    pub(super) fn reject(&self) {
+        self.rejected.store(true, Ordering::Release);
+    }
+
     /// Completes when the certificate no longer verifies: its CA was removed, or its time is over.
     /// From then on [`Self::verify`] fails.
     pub(super) async fn until_rejected(&self, tls: &ServerTls) {
         let mut authorities = tls.authorities_changed();
         loop {
             if let Err(error) = tls.verify_again(&self.certificate) {
-                self.rejected.store(true, Ordering::Release);
+                self.reject();
                 tracing::info!(
                     serial = self.certificate.serial(),
                     %error,
