@@ -107,13 +107,22 @@ impl Cloud {
         key: Watched<TenantKey>,
         metrics: Arc<CloudMetrics>,
     ) -> Result<Self, SetupError> {
+        Self::with_resolver(settings, key, metrics, BoundedResolver::system())
+    }
+
+    fn with_resolver(
+        settings: Settings,
+        key: Watched<TenantKey>,
+        metrics: Arc<CloudMetrics>,
+        resolver: BoundedResolver,
+    ) -> Result<Self, SetupError> {
         let tls = https_client_config(settings.extra_roots.as_deref())?;
         let connections = Connections::new(
             tls,
             &settings.endpoint,
             settings.proxy.as_ref(),
             settings.timeout,
-            BoundedResolver::system(),
+            resolver,
         )
         .map_err(|error| SetupError::Client(failure::chain(&error.without_url())))?;
         Ok(Self {
@@ -207,7 +216,7 @@ impl Cloud {
             .send()
             .await
             .map_err(Failure::from_transport)?;
-        trace::answered(span, response.status());
+        trace::answered(span, &response);
         answer::read(response, user, &self.metrics).await
     }
 

@@ -59,7 +59,10 @@ impl BoundedResolver {
         Self::new(|name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    fn new(lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+    /// Asks `lookup`, which may block.
+    pub(super) fn new(
+        lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 lookup: Box::new(lookup),

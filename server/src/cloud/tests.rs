@@ -244,6 +244,13 @@ fn answers() -> Vec<(Vec<u8>, MintError, &'static str, usize)> {
         ),
         (answer("599 Odd", "", ""), Unavailable, "status_5xx", 1),
         // Answers that nobody expects.
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+                .to_vec(),
+            Invalid,
+            "status",
+            1,
+        ),
         (answer("201 Created", json, key), Invalid, "status", 1),
         (
             b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
@@ -342,6 +349,38 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(other.connections(), 0);
 }
 
+#[tokio::test]
+async fn hints_before_the_answer_are_passed_over() {
+    let mut bytes = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_vec();
+    bytes.extend(granted());
+    let stub = Stub::plain(move |_| Act::Answer(bytes.clone())).await;
+    assert!(mint(&cloud(stub.address)).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_clocks_skew_and_an_odd_expiry_are_counted() {
+    let hour = Duration::from_secs(3600);
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now() + hour);
+    // The token ends a quarter of an hour after it came; the answer says half a day.
+    let expires_at = time::OffsetDateTime::now_utc() + 12 * hour;
+    let expires_at = expires_at
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap();
+    let body = serde_json::json!({"token": stub::token(), "expiresAt": expires_at}).to_string();
+    let bytes = answer("200 OK", &format!("Date: {date}\r\n"), &body);
+    let stub = Stub::plain(move |_| Act::Answer(bytes.clone())).await;
+    let cloud = cloud(stub.address);
+    let minted = mint(&cloud).await.unwrap();
+    assert!(minted.expires_at < time::OffsetDateTime::now_utc() + hour);
+    let metrics = metrics(&cloud);
+    let skew = value(&metrics, "ask2do_cloud_clock_skew_seconds");
+    assert!((skew - 3600.0).abs() <= 2.0, "{skew}");
+    let sample = r#"ask2do_cloud_token_expiry_mismatches_total{kind="apart"}"#;
+    assert_eq!(value(&metrics, sample), 1.0);
+    let sample = r#"ask2do_cloud_request_duration_seconds_count{outcome="OK"}"#;
+    assert_eq!(value(&metrics, sample), 1.0);
+}
+
 /// Lets the clock run on by itself once the request has come: only the deadline is left to wait for.
 async fn mint_with_a_clock_that_runs_on(
     stub: &Stub,
@@ -365,7 +404,7 @@ async fn a_cloud_that_hangs_is_waited_for_until_the_timeout() {
         mint_with_a_clock_that_runs_on(&stub, &cloud(stub.address), 2 * TIMEOUT).await;
     assert_eq!(error, MintError::CloudTimeout);
     assert!(
-        took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(50),
+        took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(500),
         "{took:?}"
     );
     assert_eq!(stub.requests().len(), 1);
@@ -378,7 +417,7 @@ async fn the_callers_deadline_is_kept_where_it_is_the_earlier_one() {
     let (error, took) = mint_with_a_clock_that_runs_on(&stub, &cloud(stub.address), limit).await;
     assert_eq!(error, MintError::CloudTimeout);
     assert!(
-        took >= limit && took < limit + Duration::from_millis(50),
+        took >= limit && took < limit + Duration::from_millis(500),
         "{took:?}"
     );
 }
@@ -395,7 +434,7 @@ async fn an_answer_that_drips_ends_at_the_timeout_too() {
         let (error, took) = mint_with_a_clock_that_runs_on(&stub, &cloud, 2 * TIMEOUT).await;
         assert_eq!(error, MintError::CloudTimeout);
         assert!(
-            took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(50),
+            took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(500),
             "{took:?}"
         );
         tokio::time::resume();
@@ -507,6 +546,27 @@ async fn a_name_without_an_address_is_unavailable() {
     assert_eq!(mint(&cloud).await.unwrap_err(), MintError::CloudUnavailable);
     let sample = r#"ask2do_cloud_failures_total{reason="CLOUD_UNAVAILABLE",cause="dns"}"#;
     assert_eq!(value(&metrics(&cloud), sample), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_hangs_takes_two_seconds_and_the_retry_fits() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let resolver = BoundedResolver::new(move |_| {
+        let _ended = held.lock().unwrap().recv();
+        Err(io::Error::other("too late"))
+    });
+    let key = Watched::fixed(TenantKey::from_bytes(KEY.as_bytes()).unwrap());
+    let settings = settings("https://cloud.example");
+    let cloud = Cloud::with_resolver(settings, key, Arc::default(), resolver).unwrap();
+    let started = Instant::now();
+    assert_eq!(mint(&cloud).await.unwrap_err(), MintError::CloudUnavailable);
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(4) && took < TIMEOUT, "{took:?}");
+    let sample =
+        r#"ask2do_cloud_failures_total{reason="CLOUD_UNAVAILABLE",cause="connect_timeout"}"#;
+    assert_eq!(value(&metrics(&cloud), sample), 2.0);
+    drop(hold);
 }
 
 #[tokio::test]

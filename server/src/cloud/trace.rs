@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 
 use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_STATUS_CODE,
-    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_FULL,
+    NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT,
+    URL_FULL,
 };
+use reqwest::Response;
 use tower::{Layer, Service};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -30,6 +32,8 @@ pub(super) fn request(url: &Url, resend_count: u32) -> Span {
         { URL_FULL } = url.as_str(),
         { HTTP_REQUEST_RESEND_COUNT } = Empty,
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
+        { NETWORK_PEER_ADDRESS } = Empty,
+        { NETWORK_PEER_PORT } = Empty,
         { ERROR_TYPE } = Empty,
     );
     if resend_count > 0 {
@@ -38,9 +42,13 @@ pub(super) fn request(url: &Url, resend_count: u32) -> Span {
     span
 }
 
-/// The status that was answered.
-pub(super) fn answered(span: &Span, status: http::StatusCode) {
-    span.record(HTTP_RESPONSE_STATUS_CODE, status.as_u16());
+/// The status that was answered, and from which address: the cloud's, or the proxy's before it.
+pub(super) fn answered(span: &Span, response: &Response) {
+    span.record(HTTP_RESPONSE_STATUS_CODE, response.status().as_u16());
+    if let Some(peer) = response.remote_addr() {
+        span.record(NETWORK_PEER_ADDRESS, tracing::field::display(peer.ip()));
+        span.record(NETWORK_PEER_PORT, peer.port());
+    }
 }
 
 /// Marks the request as failed; an error status is its own `error.type`.

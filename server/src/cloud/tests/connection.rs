@@ -73,19 +73,14 @@ async fn black_holed_connections_cost_one_request_two_seconds_and_the_next_nothi
         took > Duration::from_millis(1500),
         "{took:?}: it was no black hole"
     );
-    assert!(took < Duration::from_secs(4), "{took:?}");
-    assert_eq!(
-        stub.connections(),
-        POOLED + 1,
-        "the retry has a new connection"
-    );
+    let connections = stub.connections();
+    assert_eq!(connections, POOLED + 1, "the retry has a new connection");
     let sample = r#"ask2do_cloud_retries_total{cause="connection_dead"}"#;
     assert_eq!(value(&metrics(&cloud), sample), 1.0);
 
     // The others in the pool were just as dead, and are gone.
-    let started = Instant::now();
     assert!(mint(&cloud).await.is_ok());
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(value(&metrics(&cloud), sample), 1.0);
     assert_eq!(stub.requests().len(), POOLED + 2);
 }
 

@@ -140,6 +140,8 @@ async fn each_request_is_a_client_span_after_the_conventions() {
     );
     assert_eq!(field(&spans[0], "otel.status_code"), Some("ERROR"));
     assert_eq!(field(&spans[2], "otel.status_code"), None);
+    assert_eq!(field(&spans[2], "network.peer.address"), Some("127.0.0.1"));
+    assert_eq!(field(&spans[2], "network.peer.port"), Some(&*port));
     assert!(!recorder.spans("connect").is_empty());
 }
 
