@@ -8,10 +8,12 @@ pub mod config;
 mod endpoint;
 mod failure;
 mod guard;
+pub mod inputs;
 mod metrics;
 mod minter;
 mod origin;
 mod role_map;
+pub mod serve;
 pub mod session;
 
 pub use ask2do_token_proto::Reason;

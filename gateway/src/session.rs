@@ -6,12 +6,14 @@ use http::HeaderMap;
 use http::request::Parts;
 
 mod coalesce;
+mod configured;
 mod forward;
 mod header;
 mod http_client;
 mod jwks;
 mod jwt;
 
+pub use configured::Configured;
 pub(crate) use forward::may_pass_on;
 pub use forward::{Forward, ForwardError, JsonPointer, Location};
 pub use header::{Header, Peer, ProxySans, TrustedCidrs, TrustedProxies, TrustedProxiesError};

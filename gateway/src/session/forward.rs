@@ -1,5 +1,6 @@
 //! Mode `forward`: ask the panel.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,15 @@ pub struct Forward {
     question: Arc<Question>,
     headers: Vec<HeaderName>,
     in_flight: Coalesce<Vec<(HeaderName, Bytes)>, Result<SessionUser, SessionError>>,
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward")
+            .field("url", &self.question.url.as_str())
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Question {
