@@ -1,2 +1,2 @@
-//! Bin.
+//! The command line.
 fn main() {}

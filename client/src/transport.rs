@@ -1,0 +1,197 @@
+//! gRPC's way to the service: deadline, trace, connections, retries.
+
+mod attempts;
+mod balancer;
+mod connect;
+mod deadline;
+mod exchange;
+mod lane;
+mod pool;
+mod resolve;
+pub(crate) mod task;
+mod trace;
+
+#[cfg(test)]
+mod fakes;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use tokio::time::timeout_at;
+use tonic::Status;
+use tower::Service;
+use tracing::{Instrument, Span, field};
+
+pub(crate) use attempts::Attempts;
+pub(crate) use balancer::{Balancer, Target};
+pub(crate) use connect::{ALPN, TlsDialer};
+pub use exchange::ReplyBody;
+pub(crate) use resolve::Literal;
+pub use resolve::{Resolve, Resolving, SystemResolver};
+
+use crate::code::Code;
+use crate::endpoint::Endpoint;
+use crate::unavailable::Unavailable;
+use exchange::{Failure, Reply};
+
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("ask2do-token-client/", env!("CARGO_PKG_VERSION")));
+
+/// What a generated gRPC stub sends its requests by: the way to the service, with this client's
+/// connections, deadline, trace context and retries.
+///
+/// A call's own timeout (`tonic::Request::set_timeout`) takes the place of the client's deadline.
+/// Request and answer are held whole, so calls are unary.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    attempts: Attempts<TlsDialer>,
+    endpoint: Endpoint,
+    deadline: Duration,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        attempts: Attempts<TlsDialer>,
+        endpoint: Endpoint,
+        deadline: Duration,
+    ) -> Self {
+        // Without a runtime yet, the first call starts it.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            attempts.start();
+        }
+        Self {
+            inner: Arc::new(Inner {
+                attempts,
+                endpoint,
+                deadline,
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("endpoint", &self.inner.endpoint.authority)
+            .field("deadline", &self.inner.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<tonic::body::Body>> for Transport {
+    type Response = Response<ReplyBody>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        let inner = self.inner.clone();
+        let span = inner.span(&request);
+        let call = async move {
+            let outcome = inner.call(request).await;
+            record(&Span::current(), &outcome);
+            outcome
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+impl Inner {
+    /// Names and attributes: OpenTelemetry's semantic conventions for RPC.
+    fn span(&self, request: &Request<tonic::body::Body>) -> Span {
+        let method = request.uri().path().trim_start_matches('/');
+        tracing::info_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            server.address = self.endpoint.authority.host(),
+            server.port = self.endpoint.port,
+            rpc.response.status_code = field::Empty,
+            error.type = field::Empty,
+        )
+    }
+
+    async fn call(&self, request: Request<tonic::body::Body>) -> Result<Reply, Status> {
+        self.attempts.start();
+        let until = deadline::of(request.headers(), self.deadline);
+        let request = self.prepare(request).await?;
+        let connected = AtomicBool::new(false);
+        let call = self.attempts.call(&request, until, &connected);
+        match timeout_at(until, call).await {
+            Ok(outcome) => outcome.map_err(Status::from),
+            Err(_) if connected.load(Ordering::Relaxed) => {
+                Err(Status::deadline_exceeded("no answer before the deadline"))
+            }
+            Err(_) => Err(Status::deadline_exceeded(
+                "no connection before the deadline",
+            )),
+        }
+    }
+
+    /// The request as it goes out, whole, so that it can be sent again.
+    async fn prepare(&self, request: Request<tonic::body::Body>) -> Result<Request<Bytes>, Status> {
+        let (mut head, body) = request.into_parts();
+        head.uri = self
+            .endpoint
+            .rebase(&head.uri)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        head.headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        trace::inject(&Span::current(), &mut head.headers);
+        let body = body.collect().await?.to_bytes();
+        Ok(Request::from_parts(head, body))
+    }
+}
+
+fn record(span: &Span, outcome: &Result<Reply, Status>) {
+    let failure = match outcome {
+        Ok(reply) => attempts::status(reply).map(|status| status.code()),
+        Err(status) => Some(status.code()),
+    };
+    match failure {
+        None => {
+            span.record("rpc.response.status_code", "OK");
+        }
+        Some(code) => {
+            let name = Code::from_tonic(code).as_str();
+            span.record("rpc.response.status_code", name);
+            span.record("error.type", name);
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotSent(cause)
+            | Failure::Lost(cause)
+            | Failure::Refused(cause)
+            | Failure::Unreachable(cause) => unavailable(cause),
+            Failure::Ended(status) => status,
+        }
+    }
+}
+
+fn unavailable(cause: Unavailable) -> Status {
+    let mut status = Status::unavailable(cause.to_string());
+    status.set_source(Arc::new(cause));
+    status
+}

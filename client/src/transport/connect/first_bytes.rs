@@ -1,0 +1,116 @@
+//! Tells when the peer first spoke.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+/// A stream that reports the outcome of its first read.
+pub(super) struct FirstBytes<T> {
+    stream: T,
+    report: Option<oneshot::Sender<io::Result<()>>>,
+}
+
+impl<T> FirstBytes<T> {
+    /// The stream, and what its first read came to.
+    pub(super) fn new(stream: T) -> (Self, oneshot::Receiver<io::Result<()>>) {
+        let (report, outcome) = oneshot::channel();
+        let stream = Self {
+            stream,
+            report: Some(report),
+        };
+        (stream, outcome)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if let Some(report) = self.report.take() {
+            let outcome = match &read {
+                Ok(()) if buffer.filled().len() == before => {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
+                Ok(()) => Ok(()),
+                Err(error) => Err(copy(error)),
+            };
+            // Nobody listens once the time for the handshake is up.
+            _ = report.send(outcome);
+        }
+        Poll::Ready(read)
+    }
+}
+
+/// The same error once more, with the TLS error that it holds.
+fn copy(error: &io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref());
+    match inner {
+        Some(tls) => io::Error::new(error.kind(), rustls::Error::clone(tls)),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_bytes_are_reported_and_passed_on() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let (mut near, outcome) = FirstBytes::new(near);
+        far.write_all(b"hello").await.unwrap();
+        let mut read = [0; 5];
+        near.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello");
+        assert!(outcome.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_without_a_word_is_an_error() {
+        let (near, far) = tokio::io::duplex(16);
+        let (mut near, outcome) = FirstBytes::new(near);
+        drop(far);
+        near.read_to_end(&mut Vec::new()).await.unwrap();
+        let error = outcome.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
