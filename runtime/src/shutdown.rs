@@ -141,3 +141,127 @@ async fn end(
         Ending::CutOff
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::mpsc::Sender;
+    use tokio::task::JoinHandle;
+
+    const TIMING: Timing = Timing {
+        settle: Duration::from_secs(5),
+        drain: Duration::from_secs(20),
+    };
+
+    /// A process whose service takes `work` to drain, and the log of what happened when.
+    struct Process {
+        signals: Sender<&'static str>,
+        readiness: Readiness,
+        began: Instant,
+        log: Arc<Mutex<Vec<(u64, &'static str)>>>,
+        running: JoinHandle<Ending>,
+    }
+
+    impl Process {
+        fn start(timing: Timing, work: Duration, flush: Duration) -> Self {
+            let (sender, mut signals) = Signals::channel();
+            let (readiness, stop) = (Readiness::new(), Stop::new());
+            let began = Instant::now();
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let noted = Arc::clone(&log);
+            let note = move |what| {
+                let at = began.elapsed().as_secs();
+                noted.lock().unwrap().push((at, what));
+            };
+            let off = readiness.clone();
+            let running = tokio::spawn(async move {
+                let serve = async {
+                    stop.draining().await;
+                    assert!(!off.is_ready(), "readiness goes first");
+                    note("drain");
+                    tokio::select! {
+                        () = tokio::time::sleep(work) => note("drained"),
+                        () = stop.cut_off() => note("cut off"),
+                    }
+                };
+                let finish = async |limit: Duration| {
+                    note("flush");
+                    assert!(
+                        tokio::time::timeout(limit, tokio::time::sleep(flush))
+                            .await
+                            .is_ok()
+                    );
+                };
+                run(&mut signals, timing, &off, &stop, serve, finish).await
+            });
+            Self {
+                signals: sender,
+                readiness,
+                began,
+                log,
+                running,
+            }
+        }
+
+        /// How it ended, at which second, and what happened before.
+        async fn end(self) -> (Ending, u64, Vec<(u64, &'static str)>) {
+            let ending = self.running.await.unwrap();
+            let log = self.log.lock().unwrap().clone();
+            (ending, self.began.elapsed().as_secs(), log)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_turns_readiness_off_then_settles_then_drains_then_flushes() {
+        let process = Process::start(TIMING, Duration::from_secs(3), Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(process.readiness.is_ready());
+        process.signals.send("SIGTERM").await.unwrap();
+        let steps = vec![(15, "drain"), (18, "drained"), (18, "flush")];
+        assert_eq!(process.end().await, (Ending::Drained, 19, steps));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hard_limit_leaves_time_to_flush() {
+        let process = Process::start(TIMING, Duration::from_secs(100), Duration::from_secs(2));
+        process.signals.send("SIGTERM").await.unwrap();
+        let ended = process.end().await;
+        // The log says nothing about a service that is dropped as soon as it is cut off.
+        assert_eq!((ended.0, ended.1), (Ending::CutOff, 25));
+        assert_eq!(ended.2.last(), Some(&(23, "flush")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_ends_at_once() {
+        for after in [1, 7] {
+            let process = Process::start(TIMING, Duration::from_secs(100), Duration::ZERO);
+            process.signals.send("SIGTERM").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            process.signals.send("SIGINT").await.unwrap();
+            let ended = process.end().await;
+            assert_eq!((ended.0, ended.1), (Ending::Interrupted, after));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_settle_and_with_nothing_in_flight_it_ends_at_once() {
+        let at_once = Timing {
+            settle: Duration::ZERO,
+            ..TIMING
+        };
+        let process = Process::start(at_once, Duration::ZERO, Duration::ZERO);
+        process.signals.send("SIGINT").await.unwrap();
+        assert_eq!(process.end().await.1, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_ends_by_itself_is_told_apart() {
+        let (_sender, mut signals) = Signals::channel();
+        let (readiness, stop) = (Readiness::new(), Stop::new());
+        let finish = async |_limit| {};
+        let ending = run(&mut signals, TIMING, &readiness, &stop, async {}, finish).await;
+        assert_eq!(ending, Ending::Unasked);
+        assert!(stop.is_draining());
+    }
+}
