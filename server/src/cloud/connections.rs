@@ -103,7 +103,9 @@ impl Options {
             // Retries are ours: budgeted, and only where the cloud cannot have refused.
             .retry(retry::never())
             .dns_resolver(self.resolver.clone())
-            .connector_layer(ConnectLayer)
+            .connector_layer(ConnectLayer {
+                https: self.https_only,
+            })
             .connect_timeout(self.step)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(max_idle)

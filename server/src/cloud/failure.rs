@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::dns::LookupError;
 use super::token::NotLive;
 use crate::mint::MintError;
 
@@ -202,7 +203,7 @@ impl Failure {
         // The URL may hold a password, and who reads the log knows it.
         let error = error.without_url();
         let cause = if error.is_connect() {
-            connect_cause(&error)
+            connect_cause(&error, error.is_timeout())
         } else {
             exchange_cause(&error)
         };
@@ -226,14 +227,15 @@ impl Failure {
     }
 }
 
-fn connect_cause(error: &reqwest::Error) -> Cause {
-    if error.is_dns() {
+/// Why there is no connection.
+pub(super) fn connect_cause(error: &(dyn Error + 'static), timed_out: bool) -> Cause {
+    if find::<LookupError>(error).is_some() {
         return Cause::Dns;
     }
     match find::<rustls::Error>(error) {
         Some(rustls::Error::InvalidCertificate(_)) => Cause::Certificate,
         Some(_) => Cause::Tls,
-        None if error.is_timeout() => Cause::ConnectTimeout,
+        None if timed_out => Cause::ConnectTimeout,
         None => Cause::Connect,
     }
 }

@@ -17,7 +17,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use url::Url;
 
-use super::failure::Cause;
+use super::failure::{Cause, connect_cause};
 
 /// One request: a retry is a span of its own, with its number.
 pub(super) fn request(url: &Url, resend_count: u32) -> Span {
@@ -63,13 +63,16 @@ pub(super) fn failed(span: &Span, cause: Cause) {
 /// Gives each new connection a span: looking the name up (a span in it), TCP and the TLS handshake.
 /// A request that has none took a pooled connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ConnectLayer;
+pub(super) struct ConnectLayer {
+    pub(super) https: bool,
+}
 
 impl<S> Layer<S> for ConnectLayer {
     type Service = Connect<S>;
 
     fn layer(&self, inner: S) -> Connect<S> {
-        Connect { inner }
+        let https = self.https;
+        Connect { inner, https }
     }
 }
 
@@ -77,6 +80,7 @@ impl<S> Layer<S> for ConnectLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Connect<S> {
     inner: S,
+    https: bool,
 }
 
 impl<S, R> Service<R> for Connect<S>
@@ -93,14 +97,17 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let span = tracing::info_span!("connect", otel.status_code = Empty);
+        let span = tracing::info_span!("connect", otel.status_code = Empty, { ERROR_TYPE } = Empty);
         let connecting = span.in_scope(|| self.inner.call(request));
         let recorded = span.clone();
+        let https = self.https;
         Box::pin(
             async move {
                 let connected = connecting.await;
-                if connected.is_err() {
-                    recorded.record("otel.status_code", "ERROR");
+                match &connected {
+                    Ok(_) if https => tracing::info!("TLS handshake with the cloud done"),
+                    Ok(_) => tracing::info!("connected to the cloud without TLS"),
+                    Err(error) => failed(&recorded, connect_cause(&**error, false)),
                 }
                 connected
             }

@@ -158,6 +158,28 @@ async fn looking_a_name_up_is_a_span_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_connection_that_fails_says_why_in_its_span() {
+    let plaintext = tls::plaintext_server().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let (recorder, guard) = Recorder::start();
+    for url in [
+        format!("https://{plaintext}"),
+        format!("http://{closed}"),
+        "https://cloud.invalid".to_owned(),
+    ] {
+        assert!(mint(&cloud_with(settings(&url))).await.is_err());
+    }
+    drop(guard);
+    let spans = recorder.spans("connect");
+    let types: Vec<_> = spans.iter().map(|span| field(span, "error.type")).collect();
+    let expected = ["tls", "tls", "connect", "connect", "dns", "dns"].map(Some);
+    assert_eq!(types, expected);
+    assert_eq!(field(&spans[0], "otel.status_code"), Some("ERROR"));
+}
+
+#[tokio::test]
 async fn the_trace_context_is_sent_only_where_it_is_asked_for() {
     let stub = Stub::plain(|_| Act::Answer(granted())).await;
     let mut settings = settings(&format!("http://{}", stub.address));

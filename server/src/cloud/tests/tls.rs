@@ -5,6 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::version::{TLS12, TLS13};
+use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 
@@ -84,23 +85,24 @@ async fn a_certificate_that_does_not_hold_gets_no_key_and_no_second_try() {
     }
 }
 
-#[tokio::test]
-async fn a_cloud_that_does_not_speak_tls_is_unavailable() {
-    let stub = Stub::plain(|_| Act::Answer(granted())).await;
+/// Answers whoever connects in plain HTTP.
+pub(super) async fn plaintext_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    drop(stub);
     tokio::spawn(async move {
         loop {
-            use tokio::io::AsyncWriteExt as _;
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream
-                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                .await
-                .unwrap();
+            let answer = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            answer.await.unwrap();
         }
     });
-    let cloud = cloud_with(settings(&format!("https://localhost:{}", address.port())));
+    address
+}
+
+#[tokio::test]
+async fn a_cloud_that_does_not_speak_tls_is_unavailable() {
+    let address = plaintext_server().await;
+    let cloud = cloud_with(settings(&format!("https://{address}")));
     assert_eq!(mint(&cloud).await.unwrap_err(), MintError::CloudUnavailable);
     let sample = r#"ask2do_cloud_failures_total{reason="CLOUD_UNAVAILABLE",cause="tls"}"#;
     assert_eq!(value(&metrics(&cloud), sample), 2.0);
