@@ -78,8 +78,8 @@ impl Child {
         let failed = |cause| ChildError::Start { name, cause };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
-            .arg(END_WITH_PARENT)
             .args(arguments.into_iter().map(Into::into))
+            .arg(END_WITH_PARENT)
             .env("OTEL_SERVICE_NAME", service)
             .stdin(Stdio::piped())
             // What a child says on standard output is for who runs it alone.

@@ -6,10 +6,12 @@ mod panel;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use ask2do_token_runtime::telemetry::Telemetry;
+use ask2do_token_runtime::telemetry;
 use clap::{Parser, Subcommand};
 
+use crate::demo;
 use crate::lifeline::end_with_parent;
 
 /// The Ask2Do token service to try on this machine, against a simulated cloud
@@ -26,6 +28,9 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
 
+    #[command(flatten)]
+    demo: demo::Options,
+
     /// Ends when standard input ends
     #[arg(long, hide = true, global = true)]
     end_with_parent: bool,
@@ -36,6 +41,10 @@ enum Command {
     /// Runs the simulated cloud alone
     #[command(after_help = cloud::scenarios())]
     Cloud(cloud::Options),
+
+    /// Runs the real server
+    #[command(hide = true)]
+    Server(ask2do_token_server::Arguments),
 
     /// Runs the demo panel
     #[command(hide = true)]
@@ -54,8 +63,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match execute(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
+            // Nothing is left to tell it to.
             let _ = writeln!(io::stderr(), "ask2do-token-playground: {error}");
             ExitCode::FAILURE
         }
@@ -63,19 +73,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What ends a command early; its text is all that the user sees.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-fn execute(arguments: Arguments) -> Result<(), Failure> {
+fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
     if arguments.end_with_parent {
         end_with_parent()?;
     }
-    match arguments.command {
+    let done = match arguments.command {
         Some(Command::Cloud(options)) => {
             on_a_runtime("ask2do-cloud-simulated", cloud::run(options))
         }
+        Some(Command::Server(arguments)) => return Ok(ask2do_token_server::run(&arguments)),
         Some(Command::Panel(options)) => on_a_runtime("ask2do-demo-panel", panel::run(options)),
-        None => Ok(()),
-    }
+        None => on_a_runtime("ask2do-token-playground", demo::run(arguments.demo)),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn on_a_runtime(
@@ -86,12 +98,12 @@ fn on_a_runtime(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let telemetry = ask2do_token_runtime::telemetry::init(service, env!("CARGO_PKG_VERSION"))?;
+        let telemetry = telemetry::init(service, env!("CARGO_PKG_VERSION"))?;
         let done = work.await;
-        Telemetry::shutdown(telemetry, FLUSH_WITHIN).await;
+        telemetry.shutdown(FLUSH_WITHIN).await;
         done
     })
 }
 
 /// Spans on their way out are not worth more of a user's time.
-const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);

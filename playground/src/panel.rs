@@ -7,6 +7,7 @@ mod sessions;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -15,6 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE,
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
+use crate::trace::traced;
 use sessions::{SessionId, Sessions};
 
 /// Somebody who can log in. The panel's own ids and roles: the vendor's are among them, and one is not.
@@ -36,7 +38,7 @@ const USERS: [User; 3] = [
     },
     User {
         login: "admin",
-        name: "Adrian Admin",
+        name: "Adrian Moreno",
         id: "42",
         role: "admin",
     },
@@ -58,7 +60,10 @@ pub(crate) fn router() -> Router {
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .route("/scenario", post(choose_scenario))
-        .route("/whoami", get(who_am_i))
+        .route(
+            "/whoami",
+            get(who_am_i).layer(from_fn_with_state("GET /whoami", traced)),
+        )
         .route(
             "/widget.js",
             get(|| async { asset("text/javascript", pages::WIDGET) }),

@@ -103,6 +103,11 @@ impl Ports {
         self.0 + 5
     }
 
+    /// All of them.
+    pub(crate) fn all(self) -> [u16; COUNT as usize] {
+        self.named().map(|(_, port)| port)
+    }
+
     fn named(self) -> [(&'static str, u16); COUNT as usize] {
         [
             ("simulated cloud", self.cloud()),

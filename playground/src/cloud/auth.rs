@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
@@ -21,6 +22,7 @@ use super::calls::Call;
 use super::link::Link;
 use super::scenario::Fault;
 use super::{Simulation, chat};
+use crate::trace::traced;
 
 /// A request is some 150 bytes.
 const REQUEST_LIMIT: usize = 16 * 1024;
@@ -30,7 +32,10 @@ pub(super) const ELSEWHERE: &str = "/_sim/elsewhere";
 
 pub(super) fn router(simulation: Arc<Simulation>) -> Router {
     Router::new()
-        .route("/auth/token", post(mint))
+        .route(
+            "/auth/token",
+            post(mint).layer(from_fn_with_state("POST /auth/token", traced)),
+        )
         .route("/chat", get(chat::open))
         .route("/_sim/calls", get(calls))
         .route("/_sim/last", get(last))

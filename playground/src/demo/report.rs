@@ -24,7 +24,9 @@ pub(crate) fn token(token: &str, expires_at: OffsetDateTime) -> Result<String, U
     };
     let left = (expires_at - OffsetDateTime::now_utc()).whole_seconds();
     let until = expires_at
-        .format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))
+        .format(format_description!(
+            "[year]-[month]-[day] [hour]:[minute]:[second] UTC"
+        ))
         .map_err(|_| Unreadable)?;
     Ok(format!(
         "\nMinted a token for panel user {PANEL_ID} ({PANEL_ROLE}), as caller `panel`, by gRPC over mTLS:\n\n  \
@@ -51,11 +53,34 @@ fn part(part: &str) -> Result<String, Unreadable> {
 /// Where things are, and what to copy.
 pub(crate) fn running(folder: &Folder, ports: Ports) -> Result<String, fmt::Error> {
     let mut text = String::new();
+    writeln!(
+        text,
+        "\nOpen the demo panel:  http://localhost:{}",
+        ports.panel()
+    )?;
     writeln!(text, "\nRunning on 127.0.0.1, until Ctrl-C:\n")?;
     for (name, address) in [
-        ("simulated cloud", format!("https://localhost:{}", ports.cloud())),
+        ("demo panel", format!("http://localhost:{}", ports.panel())),
+        ("gateway", format!("http://localhost:{}", ports.gateway())),
+        (
+            "gateway, admin",
+            format!(
+                "http://localhost:{}/metrics, /livez, /readyz",
+                ports.gateway_admin()
+            ),
+        ),
+        (
+            "simulated cloud",
+            format!("https://localhost:{}", ports.cloud()),
+        ),
         ("server, gRPC", format!("localhost:{}", ports.grpc())),
-        ("server, admin", format!("http://localhost:{}/metrics, /livez, /readyz", ports.admin())),
+        (
+            "server, admin",
+            format!(
+                "http://localhost:{}/metrics, /livez, /readyz",
+                ports.admin()
+            ),
+        ),
         ("files", folder.path().display().to_string()),
     ] {
         writeln!(text, "  {name:<18}{address}")?;
@@ -83,11 +108,15 @@ fn commands(folder: &Folder, ports: Ports) -> [(&'static str, String); 5] {
         ),
         (
             "with grpcurl",
-            format!("grpcurl -cacert {ca} -cert {certificate} -key {key} -d {user} localhost:{grpc} {method}"),
+            format!(
+                "grpcurl -cacert {ca} -cert {certificate} -key {key} -d {user} localhost:{grpc} {method}"
+            ),
         ),
         (
             "with buf",
-            format!("buf curl --cacert {ca} --cert {certificate} --key {key} -d {user} https://localhost:{grpc}/{method}"),
+            format!(
+                "buf curl --protocol grpc --cacert {ca} --cert {certificate} --key {key} -d {user} https://localhost:{grpc}/{method}"
+            ),
         ),
         (
             "as somebody who is no caller (refused)",
@@ -110,7 +139,8 @@ fn command_line() -> String {
 }
 
 fn this_binary() -> String {
-    beside("ask2do-token-playground").unwrap_or_else(|| "cargo run -q -p ask2do-token-playground --".to_owned())
+    beside("ask2do-token-playground")
+        .unwrap_or_else(|| "cargo run -q -p ask2do-token-playground --".to_owned())
 }
 
 fn beside(name: &str) -> Option<String> {
@@ -124,7 +154,8 @@ fn quoted(path: &Path) -> String {
 }
 
 fn quote(text: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:@%,=".contains(character);
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "/._-+:@%,=".contains(character);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
@@ -151,10 +182,17 @@ mod tests {
     #[test]
     fn a_token_is_shown_without_its_signature() {
         let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        let jwt = format!("{}.{}.c2lnbmF0dXJl", part(r#"{"alg":"EdDSA","kid":"1"}"#), part(r#"{"sub":"42"}"#));
+        let jwt = format!(
+            "{}.{}.c2lnbmF0dXJl",
+            part(r#"{"alg":"EdDSA","kid":"1"}"#),
+            part(r#"{"sub":"42"}"#)
+        );
         let ends = OffsetDateTime::now_utc() + time::Duration::seconds(899);
         let shown = token(&jwt, ends).unwrap();
-        assert!(shown.contains(r#"header    {"alg":"EdDSA","kid":"1"}"#), "{shown}");
+        assert!(
+            shown.contains(r#"header    {"alg":"EdDSA","kid":"1"}"#),
+            "{shown}"
+        );
         assert!(shown.contains(r#"claims    {"sub":"42"}"#), "{shown}");
         assert!(shown.contains("lifetime  14 min 5"), "{shown}");
         assert!(!shown.contains("c2lnbmF0dXJl"), "{shown}");
@@ -163,7 +201,11 @@ mod tests {
     #[test]
     fn what_is_no_token_is_not_shown() {
         for text in ["", "a.b", "not base64.x.y"] {
-            assert_eq!(token(text, OffsetDateTime::now_utc()), Err(Unreadable), "{text}");
+            assert_eq!(
+                token(text, OffsetDateTime::now_utc()),
+                Err(Unreadable),
+                "{text}"
+            );
         }
     }
 }

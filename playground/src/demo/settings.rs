@@ -38,11 +38,52 @@ roles = ["admin", "owner"]
     )
 }
 
-/// Whether a `server.toml` that somebody changed still names these ports.
-pub(crate) fn names_ports(text: &str, ports: Ports) -> bool {
-    [ports.grpc(), ports.admin(), ports.cloud()]
+/// `gateway.toml`: it serves as well for an `ask2do-token-gateway` that somebody starts by hand.
+pub(crate) fn gateway(ports: Ports) -> String {
+    format!(
+        r#"# Written by ask2do-token-playground, anew at each start until you change it.
+# Relative paths are relative to this file's folder.
+
+[http]
+listen = "127.0.0.1:{gateway}"
+
+[service]
+endpoint = "https://localhost:{grpc}"
+ca_file = "ca.crt"
+certificate_file = "caller.crt"
+private_key_file = "caller.key"
+
+[session]
+mode = "forward"
+
+[session.forward]
+url = "http://127.0.0.1:{panel}/whoami"    # the demo panel
+
+[telemetry]
+trust_browser_sampling = true      # so that every click on the demo panel is a trace
+
+[admin]
+listen = "127.0.0.1:{admin}"
+
+[shutdown]
+drain = "2s"
+"#,
+        gateway = ports.gateway(),
+        grpc = ports.grpc(),
+        panel = ports.panel(),
+        admin = ports.gateway_admin(),
+    )
+}
+
+/// Whether a file that somebody changed still names all the ports of this block that `written`, the
+/// playground's own version of it, names.
+pub(crate) fn names_ports(text: &str, written: &str, ports: Ports) -> bool {
+    ports
+        .all()
         .iter()
-        .all(|port| text.contains(&format!(":{port}\"")))
+        .flat_map(|port| [format!("127.0.0.1:{port}"), format!("localhost:{port}")])
+        .filter(|address| written.contains(address))
+        .all(|address| text.contains(&address))
 }
 
 #[cfg(test)]
@@ -50,9 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_settings_name_the_ports() {
-        let ports = Ports::find().unwrap();
-        assert!(names_ports(&server(ports), ports));
-        assert!(!names_ports(&server(ports), Ports::find().unwrap()));
+    fn changed_settings_serve_as_long_as_they_name_the_ports() {
+        let (ports, others) = (Ports::find().unwrap(), Ports::find().unwrap());
+        for written in [server, gateway] {
+            let changed = written(ports).replace("drain = \"2s\"", "drain = \"9s\"");
+            assert!(names_ports(&changed, &written(ports), ports));
+            assert!(!names_ports(&changed, &written(others), others));
+        }
     }
 }

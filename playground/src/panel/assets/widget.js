@@ -110,9 +110,10 @@
       }
     };
     next.onclose = () => {
-      if (socket === next) socket = null;
-      // Cut off, or never got through: with a new token, since that one may be why.
-      if (mine === turn || state.state === "connected") failed({ other: "The connection to Ask2Do was lost.", again: true }, 0);
+      const current = socket === next;
+      if (current) socket = null;
+      // Cut off, or never got through: again with a new token, since this one may be why.
+      if (current || mine === turn) failed({ other: "The connection to Ask2Do was lost.", again: true }, 0);
     };
   }
 
@@ -168,12 +169,12 @@
   function draw() {
     const words = {
       connected: `connected as ${state.user} (${state.role})`,
-      failed: `${state.symptom} · try again`,
+      failed: state.symptom,
       waiting: `${state.symptom} · trying again`,
     };
     button.className = state.state;
     root.querySelector("span").textContent = words[state.state] ?? "connecting …";
-    button.title = state.look ?? "A stand-in for the Ask2Do widget";
+    button.title = state.look ? `${state.look} Press to try again.` : "A stand-in for the Ask2Do widget";
   }
 
   document.body.append(bubble);
