@@ -64,6 +64,7 @@ pub(super) fn failed(span: &Span, cause: Cause) {
 /// A request that has none took a pooled connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectLayer {
+    /// Whether TLS is part of connecting.
     pub(super) https: bool,
 }
 
