@@ -191,6 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_to_a_file_makes_it_panic() {
+        let pem = Ca::named("ca").pem();
+        for at in 0..pem.len() {
+            let mut damaged = pem.clone().into_bytes();
+            damaged[at] = if damaged[at] == b'x' { b'y' } else { b'x' };
+            _ = Authorities::from_pem(&damaged);
+            _ = Authorities::from_pem(&pem.as_bytes()[..at]);
+        }
+    }
+
+    #[test]
     fn a_self_signed_certificate_may_be_pinned() {
         assert!(Authorities::from_pem(self_signed_client().cert.as_bytes()).is_ok());
     }

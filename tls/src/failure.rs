@@ -4,6 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
+use crate::peer::PeerCertificateError;
+
 /// Why a handshake failed: few values, fit for a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HandshakeFailure {
@@ -67,14 +69,18 @@ impl HandshakeFailure {
     }
 }
 
-/// Tells why a handshake failed, from the error that tokio-rustls (or a time-out) gave.
+/// Tells why a handshake failed, from the error that tokio-rustls, a time-out, or a look at the
+/// [`PeerCertificate`](crate::PeerCertificate) gave.
 #[must_use]
 pub fn handshake_failure(error: &io::Error) -> HandshakeFailure {
-    if let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    {
+    if let Some(error) = cause::<Error>(error) {
         return tls_failure(error);
+    }
+    if let Some(error) = cause::<PeerCertificateError>(error) {
+        return match error {
+            PeerCertificateError::None => HandshakeFailure::NoCertificate,
+            _ => HandshakeFailure::BadCertificate,
+        };
     }
     match error.kind() {
         io::ErrorKind::TimedOut => HandshakeFailure::Timeout,
@@ -85,6 +91,11 @@ pub fn handshake_failure(error: &io::Error) -> HandshakeFailure {
         | io::ErrorKind::NotConnected => HandshakeFailure::Closed,
         _ => HandshakeFailure::Other,
     }
+}
+
+/// What `error` was made of.
+fn cause<E: std::error::Error + 'static>(error: &io::Error) -> Option<&E> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 fn tls_failure(error: &Error) -> HandshakeFailure {
@@ -195,6 +206,19 @@ mod tests {
             of(Error::AlertReceived(AlertDescription::ProtocolVersion)),
             HandshakeFailure::ProtocolVersion
         );
+    }
+
+    #[test]
+    fn a_certificate_whose_names_cannot_be_read_is_a_bad_one() {
+        for (error, expected) in [
+            (PeerCertificateError::None, HandshakeFailure::NoCertificate),
+            (
+                PeerCertificateError::UndecodableNames,
+                HandshakeFailure::BadCertificate,
+            ),
+        ] {
+            assert_eq!(handshake_failure(&io::Error::other(error)), expected);
+        }
     }
 
     #[test]

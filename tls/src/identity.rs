@@ -270,7 +270,6 @@ mod tests {
                 text.replace('\n', line_end).into_bytes()
             };
             let identity = Identity::from_pem(&decorate(&pair.cert), &decorate(&pair.key));
-            // A mark in front of text rather than of a block is only text.
             assert!(identity.is_ok(), "{line_end:?}: {identity:?}");
             let bare = |pem: &str| {
                 format!("\u{feff}{pem}")
@@ -314,6 +313,8 @@ mod tests {
             (&b""[..], PemError::Empty),
             (b" \r\n", PemError::Empty),
             (&der, PemError::Der),
+            (&[0x30, 0x02, 0x05, 0x00], PemError::Der),
+            (b"0xCAFE", PemError::NoBlock),
             (b"hello", PemError::NoBlock),
             (b"\xff\xfe-\0-\0", PemError::NoBlock),
             (cut_off.as_bytes(), PemError::Damaged),
@@ -415,6 +416,27 @@ mod tests {
             expired.to_string(),
             "the certificate expired on Sep 13 12:28:20 2020 +00:00: renew it"
         );
+    }
+
+    #[test]
+    fn no_damage_to_a_file_makes_it_panic_or_changes_the_pair() {
+        let pair = Ca::named("ca").server();
+        let good = pair.identity();
+        let damaged = |pem: &str, at: usize| {
+            let mut pem = pem.as_bytes().to_vec();
+            pem[at] = if pem[at] == b'x' { b'y' } else { b'x' };
+            pem
+        };
+        for at in 0..pair.key.len() {
+            if let Ok(identity) = Identity::from_pem(pair.cert.as_bytes(), &damaged(&pair.key, at))
+            {
+                // What still reads is the same key: it signs for the certificate.
+                assert_eq!(identity.serial(), good.serial());
+            }
+        }
+        for at in 0..pair.cert.len() {
+            _ = Identity::from_pem(&damaged(&pair.cert, at), pair.key.as_bytes());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who is on the other end, by its certificate.
 
+use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::CertificateDer;
@@ -15,7 +16,7 @@ const URI_TAG: u32 = 6;
 /// This is a reading, not a verification: rustls verified the chain in the handshake, or the peer is
 /// nobody. The names are as they stand in the certificate: no case, wildcard, or escape is interpreted.
 /// The subject's common name is not among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerCertificate {
     chain: Vec<CertificateDer<'static>>,
     uri_sans: Vec<String>,
@@ -100,6 +101,18 @@ impl PeerCertificate {
     }
 }
 
+/// Without the chain, which would fill a page.
+impl fmt::Debug for PeerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerCertificate")
+            .field("uri_sans", &self.uri_sans)
+            .field("dns_sans", &self.dns_sans)
+            .field("serial", &self.serial)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The URIs and the DNS names.
 fn names(
     certificate: &X509Certificate<'_>,
@@ -127,8 +140,6 @@ fn names(
 
 /// A serial number's bytes in hexadecimal, without the zero that keeps DER's integer positive.
 pub(crate) fn hex_serial(raw: &[u8]) -> String {
-    use std::fmt::Write;
-
     let digits = match raw {
         [0, rest @ ..] if !rest.is_empty() => rest,
         _ => raw,
