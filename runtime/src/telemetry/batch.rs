@@ -107,23 +107,29 @@ pub(super) struct Counted<E> {
     pub(super) spans: Spans,
 }
 
-/// A batch on its way; dropped before its end (the batch processor's own time limit) it is lost.
+/// A batch on its way.
 struct Leaving<'a> {
     spans: &'a Spans,
     count: usize,
-    done: bool,
+    result: Option<Result<(), String>>,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.spans.held.fetch_sub(self.count, Ordering::Relaxed);
-        if self.done {
-            let count = u64::try_from(self.count).unwrap_or(u64::MAX);
-            self.spans.exported.inc_by(count);
-        } else {
-            self.spans.drop(EXPORT_FAILED, self.count);
-            tracing::warn!(spans = self.count, "spans were not exported");
+        match &self.result {
+            Some(Ok(())) => {
+                let count = u64::try_from(self.count).unwrap_or(u64::MAX);
+                self.spans.exported.inc_by(count);
+                return;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(spans = self.count, error, "spans were not exported");
+            }
+            // Dropped by the batch processor at its own limit, or at the end of the process.
+            None => tracing::warn!(spans = self.count, "spans were not exported in time"),
         }
+        self.spans.drop(EXPORT_FAILED, self.count);
     }
 }
 
@@ -132,13 +138,10 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         let mut leaving = Leaving {
             spans: &self.spans,
             count: batch.len(),
-            done: false,
+            result: None,
         };
         let result = self.inner.export(batch).await;
-        match &result {
-            Ok(()) => leaving.done = true,
-            Err(error) => tracing::warn!(%error, "the trace collector did not take spans"),
-        }
+        leaving.result = Some(result.as_ref().copied().map_err(ToString::to_string));
         result
     }
 
