@@ -31,6 +31,7 @@ use crate::shutdown::Stop;
 
 mod accepting;
 mod acceptor;
+mod descriptors;
 mod first_bytes;
 mod http;
 mod metrics;
@@ -184,6 +185,7 @@ impl Listener {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| BindError { address, source })?;
+        descriptors::make_room_for(name, &options);
         Ok(Self {
             listener,
             options,

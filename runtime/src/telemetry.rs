@@ -6,6 +6,9 @@
 //!
 //! With no `OTEL_*` variable set nothing is exported. A collector that is down, slow or lying costs spans, which are
 //! counted, and nothing else: at most `OTEL_BSP_MAX_QUEUE_SIZE` of them are held.
+//!
+//! Of one place's warnings and errors, 20 are logged in 10 s; the next line after that says in `suppressed` how many
+//! were not.
 
 use std::path::PathBuf;
 use std::time::Duration;

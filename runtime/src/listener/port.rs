@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::{Request, Response};
+use ask2do_token_tls::HandshakeFailure;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -143,8 +144,7 @@ impl<A: Acceptor, M> Port<A, M> {
         let (io, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                let cause = self.metrics.handshake_failed(&error).as_str();
-                tracing::warn!(port = self.metrics.name, cause, %error, "handshake failed");
+                self.handshake_failed(&error);
                 return None;
             }
         };
@@ -157,6 +157,19 @@ impl<A: Acceptor, M> Port<A, M> {
             Err(_elapsed) => self.metrics.dropped(Dropped::Silent),
         }
         None
+    }
+}
+
+impl<A, M> Port<A, M> {
+    fn handshake_failed(&self, error: &io::Error) {
+        let failure = self.metrics.handshake_failed(error);
+        let (port, cause) = (self.metrics.name, failure.as_str());
+        if failure == HandshakeFailure::Closed {
+            // What the TCP probe of a load balancer does all day.
+            tracing::debug!(port, cause, %error, "handshake failed");
+        } else {
+            tracing::warn!(port, cause, %error, "handshake failed");
+        }
     }
 }
 

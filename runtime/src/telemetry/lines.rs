@@ -266,3 +266,64 @@ impl<S> Filter<S> for Shown {
         Some(shown.fold(default.max(LevelFilter::INFO), LevelFilter::max))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    fn written(form: Form, shown: &str, log: impl FnOnce()) -> String {
+        let lines = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&lines);
+        let keep = move |line: &[u8]| kept.lock().unwrap().push_str(str::from_utf8(line).unwrap());
+        let layer = Lines::new(form, keep).with_filter(Shown(shown.parse().unwrap()));
+        tracing::subscriber::with_default(Registry::default().with(layer), log);
+        lines.lock().unwrap().clone()
+    }
+
+    const PLAIN: Form = Form::Human { colour: false };
+
+    #[test]
+    fn a_person_reads_level_target_message_and_fields() {
+        let line = written(PLAIN, "info", || {
+            tracing::warn!(target: "t", port = "grpc", text = "two words", number = 7, "it broke");
+        });
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(
+            OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).is_ok()
+        );
+        assert_eq!(
+            rest,
+            " WARN t: it broke port=grpc text=\"two words\" number=7\n"
+        );
+    }
+
+    #[test]
+    fn what_somebody_else_sent_neither_begins_a_line_nor_colours_one() {
+        let line = written(PLAIN, "info", || {
+            tracing::info!(target: "t", field = "a\n\u{1b}[31m", "one\ntwo \u{1b}[31mred");
+        });
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+
+    #[test]
+    fn levels_are_coloured_where_that_is_wanted() {
+        let line = written(Form::Human { colour: true }, "info", || {
+            tracing::error!("x")
+        });
+        assert!(line.contains("\u{1b}[31mERROR\u{1b}[0m"), "{line}");
+    }
+
+    #[test]
+    fn rust_log_chooses_by_target_and_level() {
+        let line = written(PLAIN, "warn,some_library=debug", || {
+            tracing::info!(target: "ours", "hidden");
+            tracing::debug!(target: "some_library", "shown");
+            tracing::trace!(target: "some_library", "hidden");
+        });
+        assert!(line.contains("shown") && !line.contains("hidden"), "{line}");
+    }
+}

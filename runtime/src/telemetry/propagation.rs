@@ -55,7 +55,8 @@ pub(super) fn set_enabled(enabled: bool) {
 }
 
 /// Makes `span` part of the trace that the request's headers name, if they name one well, and returns its
-/// trace id. Call it before the span is entered or logged in: afterwards its trace is fixed.
+/// trace id. Call it before the span is entered or logged in: afterwards its trace is fixed. Its name and kind
+/// (`otel.name`, `otel.kind`) are fixed by this call; other fields may be recorded later.
 ///
 /// Where no [`super::init`] ran (a library of ours inside somebody's program), the id returned is the
 /// caller's or a random one.
