@@ -13,10 +13,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use crate::peer::{hex_serial, system_time};
 use crate::pem::{self, PemError};
 use crate::provider::crypto_provider;
-use crate::watched::{LoadError, Reloader, Watched};
-
-/// The name of an identity's files in logs and metrics.
-const WATCH_NAME: &str = "certificate";
+use crate::watched::{BoxError, InFile, LoadError, Reloader, Watched};
 
 /// A certificate chain with the private key of its first certificate; the two belong together, and the
 /// certificate was valid when it was read.
@@ -94,15 +91,30 @@ impl Identity {
         Self::valid_at(ASN1Time::now(), cert, key)
     }
 
-    /// Reads the two files, and again, as a pair, whenever the content of one changes.
+    /// Reads the two files, and again, as a pair, whenever the content of one changes. In logs and
+    /// metrics it is the `certificate`.
     ///
     /// # Errors
     ///
-    /// As [`Watched::load`] and [`Self::from_pem`].
+    /// As [`Watched::load`] and [`Self::from_pem`]. Where one of the files is bad by itself, the error's
+    /// paths are that one alone.
     pub fn watch(cert: PathBuf, key: PathBuf) -> Result<(Watched<Self>, Reloader), LoadError> {
-        Watched::load(WATCH_NAME, vec![cert, key], |files| {
+        Self::watch_as("certificate", cert, key)
+    }
+
+    /// As [`Self::watch`], under another name: for a process with two identities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::watch`].
+    pub fn watch_as(
+        name: &'static str,
+        cert: PathBuf,
+        key: PathBuf,
+    ) -> Result<(Watched<Self>, Reloader), LoadError> {
+        Watched::load(name, vec![cert, key], |files| {
             let bytes = |index: usize| files.get(index).map_or(&[][..], |file| file.as_bytes());
-            Ok(Self::from_pem(bytes(0), bytes(1))?)
+            Self::from_pem(bytes(0), bytes(1)).map_err(IdentityError::in_file)
         })
     }
 
@@ -148,6 +160,19 @@ impl fmt::Debug for Identity {
             .field("serial", &self.serial)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
+    }
+}
+
+impl IdentityError {
+    /// With the one file that is at fault, where the other has no part in it.
+    fn in_file(self) -> BoxError {
+        let position = match self {
+            Self::KeyFile(_) | Self::UnusableKey => 1,
+            Self::Mismatch => return self.into(),
+            _ => 0,
+        };
+        let cause = self.into();
+        InFile { position, cause }.into()
     }
 }
 
@@ -352,6 +377,33 @@ mod tests {
             let error = error(pair.cert.as_bytes(), key);
             assert_eq!(error, IdentityError::KeyFile(expected));
         }
+    }
+
+    #[test]
+    fn a_watched_pair_names_the_file_that_is_at_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = ["tls.crt", "tls.key"].map(|name| dir.path().join(name));
+        let ca = Ca::named("ca");
+        let pair = ca.server();
+        let other = ca.server().key;
+        for (certificate, private_key, at_fault) in [
+            (&*pair.cert, "", vec![&key]),
+            ("", "", vec![&cert]),
+            (&pair.cert, &other, vec![&cert, &key]),
+        ] {
+            std::fs::write(&cert, certificate).unwrap();
+            std::fs::write(&key, private_key).unwrap();
+            let error = Identity::watch(cert.clone(), key.clone()).unwrap_err();
+            assert!(error.paths().eq(at_fault.iter().copied()), "{error}");
+        }
+        let mismatch = format!(
+            "{}, {}: the certificate and the private key do not belong together: give the files of one \
+             pair, of the same issue",
+            cert.display(),
+            key.display()
+        );
+        let error = Identity::watch(cert, key).unwrap_err();
+        assert_eq!(error.to_string(), mismatch);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         parse: impl Fn(&[Contents]) -> Result<T, BoxError> + Send + Sync + 'static,
     ) -> Result<(Self, Reloader), LoadError> {
         let (contents, digest) = reloader::read_all(name, &paths)?;
-        let value = parse(&contents).map_err(|cause| LoadError::new(name, paths.clone(), cause))?;
+        let value = parse(&contents).map_err(|cause| LoadError::of_parser(name, &paths, cause))?;
         let watched = Self::fixed(value);
         let sender = watched.sender.clone();
         let reloader = Reloader::new(name, paths, digest, move |contents| {
@@ -107,16 +107,35 @@ impl LoadError {
         }
     }
 
+    fn of_parser(name: &'static str, paths: &[PathBuf], cause: BoxError) -> Self {
+        match cause.downcast::<InFile>() {
+            Ok(blamed) => {
+                let path = paths.get(blamed.position).cloned();
+                Self::new(name, Vec::from_iter(path), blamed.cause)
+            }
+            Err(cause) => Self::new(name, paths.to_vec(), cause),
+        }
+    }
+
     /// What the files are for, as in [`Watched::load`].
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The files at fault: one that could not be read, or all that did not parse together.
+    /// The files at fault: one that is bad by itself, or all that do not fit together.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().map(PathBuf::as_path)
     }
+}
+
+/// What a parser of several files says where one of them alone is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(crate) struct InFile {
+    /// Which one, counted from 0.
+    pub(crate) position: usize,
+    pub(crate) cause: BoxError,
 }
 
 impl fmt::Display for LoadError {

@@ -195,7 +195,7 @@ impl Reloader {
             }
             (files.apply)(&contents)
                 .map(|()| Applied::Done)
-                .map_err(|cause| LoadError::new(files.name, files.paths.clone(), cause))
+                .map_err(|cause| LoadError::of_parser(files.name, &files.paths, cause))
         };
         self.joined(tokio::task::spawn_blocking(apply).await)
     }
