@@ -29,6 +29,7 @@ mod mint_token;
 mod peer;
 mod side;
 mod status;
+mod trace;
 
 use mint_token::{MintToken, authorize};
 use peer::Peer;
@@ -156,7 +157,7 @@ impl<M: Mint> Shared<M> {
         }
         let path = request.uri().path();
         if path == MINT_TOKEN {
-            let span = mint_token::span(request.headers());
+            let span = trace::mint_token(request.headers());
             return self.mint_token.answer(peer, request).instrument(span).await;
         }
         // Whoever has a certificate may ask for health; the rest is for callers.

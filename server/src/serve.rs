@@ -12,9 +12,7 @@ use ask2do_token_runtime::listener::{
 use ask2do_token_runtime::metrics::{CertificateExpiry, Metrics, Reloads};
 use ask2do_token_runtime::readiness::{Latch, Readiness};
 use ask2do_token_runtime::shutdown::{self, Ending, Signals, Stop, Timing};
-use ask2do_token_tls::{
-    ClientAuth, LoadError, Observer, PeerCertificate, ServerTls, TlsError, Versions, Watched,
-};
+use ask2do_token_tls::{ClientAuth, PeerCertificate, ServerTls, TlsError, Versions, Watched};
 use rustls::ServerConnection;
 use tokio::task::JoinSet;
 
@@ -86,7 +84,7 @@ impl<M: Mint> Server<M> {
         expiry.show("server", move || identity.current().not_after());
         for reloader in inputs.reloaders {
             reloads.loaded(reloader.name());
-            tasks.spawn(reloader.run(Arc::new(Observed(reloads.clone()))));
+            tasks.spawn(reloader.run(Arc::new(reloads.clone())));
         }
 
         let admission = Arc::new(Admission::new(inputs.callers.current(), limits(config)));
@@ -220,18 +218,5 @@ async fn follow_callers(
         if changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-/// Log and metric of what the reloaders find.
-struct Observed(Reloads);
-
-impl Observer for Observed {
-    fn reloaded(&self, name: &'static str) {
-        self.0.reloaded(name);
-    }
-
-    fn failed(&self, name: &'static str, error: &LoadError) {
-        self.0.failed(name, error);
     }
 }

@@ -8,7 +8,7 @@ use ask2do_token_proto::v1::{MintTokenRequest, MintTokenResponse};
 use ask2do_token_runtime::telemetry;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, timeout_at};
@@ -17,8 +17,8 @@ use tonic::body::Body;
 use tracing::Span;
 
 use super::peer::Peer;
-use super::status::{Failure, code_name};
-use super::{BoxError, deadline, message};
+use super::status::Failure;
+use super::{BoxError, deadline, message, trace};
 use crate::admission::{Admission, Caller};
 use crate::metrics::{self, MintMetrics};
 use crate::mint::{Mint, MintError, MintedToken, PanelUser};
@@ -136,26 +136,14 @@ impl<'a> Call<'a> {
     }
 
     fn record(&self, reason: &'static str, code: Code) {
+        let caller = self.caller.as_ref().map(|caller| caller.name());
         let span = Span::current();
-        let name = self
-            .caller
-            .as_ref()
-            .map_or_else(|| Arc::from(""), |caller| caller.name().clone());
-        if self.caller.is_some() {
-            span.record("ask2do.caller", &*name);
-        }
-        span.record("ask2do.reason", reason);
-        span.record("rpc.response.status_code", code_name(code));
-        if code != Code::Ok {
-            span.record("error.type", code_name(code));
-        }
-        if is_server_error(code) {
-            span.record("otel.status_code", "error");
-        }
-        tracing::debug!(caller = &*name, reason, "decided");
+        trace::ended(&span, caller.map(|name| &**name), reason, code);
+        let caller = caller.cloned().unwrap_or_else(|| Arc::from(""));
+        tracing::debug!(caller = &*caller, reason, "decided");
         let trace_id = telemetry::sampled_trace_id(&span).map(|id| id.to_string());
         self.metrics
-            .ended(name, reason, self.arrived.elapsed(), trace_id);
+            .ended(caller, reason, self.arrived.elapsed(), trace_id);
     }
 }
 
@@ -166,40 +154,6 @@ impl Drop for Call<'_> {
         }
     }
 }
-
-/// The codes that are an error of a server's span, by OpenTelemetry's conventions for gRPC.
-fn is_server_error(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
-}
-
-/// The span of a call, in the trace that the request's headers name.
-pub(super) fn span(headers: &HeaderMap) -> Span {
-    let span = tracing::info_span!(
-        "mint",
-        otel.name = METHOD,
-        otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
-        rpc.system.name = "grpc",
-        rpc.method = METHOD,
-        rpc.response.status_code = tracing::field::Empty,
-        error.type = tracing::field::Empty,
-        ask2do.caller = tracing::field::Empty,
-        ask2do.reason = tracing::field::Empty,
-    );
-    telemetry::continue_trace(&span, headers, telemetry::Trust::Caller);
-    span
-}
-
-/// The method's name, as traces have it.
-const METHOD: &str = "ask2do.token.v1.TokenService/MintToken";
 
 #[cfg(test)]
 mod tests;
