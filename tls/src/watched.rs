@@ -123,6 +123,12 @@ impl LoadError {
         self.name
     }
 
+    /// What is wrong with them, for those who tell an [`IdentityError`](crate::IdentityError) from another.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        &*self.cause
+    }
+
     /// The files at fault: one that is bad by itself, or all that do not fit together.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().map(PathBuf::as_path)
