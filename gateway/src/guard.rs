@@ -93,6 +93,8 @@ mod tests {
 
     use super::*;
 
+    type Headers = &'static [(&'static str, &'static str)];
+
     fn guard() -> CrossSiteGuard {
         CrossSiteGuard {
             allowed: vec!["https://other.example".parse().unwrap()],
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn fetch_metadata_decides_where_it_is_there() {
-        let cases: &[(&[(&str, &str)], bool)] = &[
+        let cases: &[(Headers, bool)] = &[
             (&[("sec-fetch-site", "same-origin")], true),
             (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "cross-site")], false),
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn without_fetch_metadata_the_origin_must_be_known() {
-        let cases: &[(&[(&str, &str)], bool)] = &[
+        let cases: &[(Headers, bool)] = &[
             (&[("origin", "https://panel.example")], true),
             (&[("origin", "https://other.example")], true),
             (&[("origin", "https://evil-panel.example")], false),
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn with_neither_header_a_credential_that_comes_by_itself_is_refused() {
-        let cases: &[(&[(&str, &str)], bool, bool)] = &[
+        let cases: &[(Headers, bool, bool)] = &[
             (&[], false, true),
             (&[], true, false),
             (&[("cookie", "sid=1")], false, false),

@@ -3,16 +3,19 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use ask2do_token_client::TokenClient;
 use ask2do_token_runtime::config::{self, FilePath, Mistake, Mistakes, Origin, Sources};
-use ask2do_token_runtime::metrics::Metrics;
+use ask2do_token_runtime::metrics::{CertificateExpiry, Metrics, Reloads};
 use ask2do_token_tls::{
-    Authorities, ClientAuth, Identity, LoadError, Reloader, ServerTls, Versions, Watched,
+    Authorities, ClientAuth, Identity, LoadError, Observer, Reloader, ServerTls, Versions, Watched,
 };
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::config::{
-    Config, ForwardSettings, HeaderSettings, HttpTls, JwtSettings, SessionMode, SettingHeader,
+    Config, ForwardSettings, HeaderSettings, HttpTls, JwtSettings, ServerName, Service, Session,
+    SessionMode, SettingHeader,
 };
 use crate::metrics::GatewayMetrics;
 use crate::session::{
@@ -20,118 +23,84 @@ use crate::session::{
     TrustedCidrs, TrustedProxies,
 };
 
-/// What the gateway runs on.
+/// What the gateway runs on, beside the token service.
 #[derive(Debug)]
 pub struct Inputs {
     /// The settings.
     pub config: Config,
-    /// The gateway's certificate and key towards the token service.
-    pub identity: Watched<Identity>,
-    /// The CA of the token service.
-    pub authorities: Watched<Authorities>,
-    /// The certificate and key of the endpoint's port, where it speaks TLS.
-    pub http_identity: Option<Watched<Identity>>,
     /// TLS on the endpoint's port.
     pub tls: Option<ServerTls>,
     /// The session check.
     pub sessions: Configured,
     /// The keys of mode `jwt`.
     pub jwks: Option<Jwks>,
-    /// What the gateway counts; not registered yet.
+    /// What the endpoint counts.
     pub metrics: GatewayMetrics,
-    /// Whatever is read again while running.
+    /// Whatever is read again while running, but for what the token client reads itself.
     pub reloaders: Vec<Reloader>,
-    /// What in the configuration file has changed and needs a restart.
-    pub restart: RestartNeeded,
+    /// Log and metric of reloads.
+    pub observer: Arc<Observed>,
 }
 
-/// Counts the settings that a restart would change.
-#[derive(Clone, Debug, Default)]
-pub struct RestartNeeded(Gauge);
-
-impl RestartNeeded {
-    /// Makes `/metrics` show it.
-    pub fn register(&self, metrics: &mut Metrics) {
-        metrics.register(
-            "ask2do_settings_needing_restart",
-            &[],
-            "Settings whose value in the configuration file is not the one that runs",
-            self.0.clone(),
-        );
-    }
-
-    fn tell(&self, keys: &[String]) {
-        self.0.set(keys.len().try_into().unwrap_or(i64::MAX));
-        if !keys.is_empty() {
-            tracing::warn!(
-                ?keys,
-                "these settings have changed and take effect with a restart"
-            );
-        }
-    }
-}
-
-/// Reads the settings, and then every file that they name.
+/// Reads the settings, and then every file that they name. `metrics` gets the gateway's own.
 ///
 /// # Errors
 ///
 /// Every mistake: those of the settings, else those of all files.
-pub fn read(arguments: &config::Arguments) -> Result<Inputs, Mistakes> {
+pub fn read(
+    arguments: &config::Arguments,
+    metrics: &mut Metrics,
+) -> Result<(Inputs, TokenClient), Mistakes> {
     let sources = Sources::new(arguments);
     let config: Config = sources.read()?;
+    let own = GatewayMetrics::default();
+    own.register(metrics);
     let mut reading = Reading {
         origin: origin(arguments),
         mistakes: Mistakes::new(),
         reloaders: Vec::new(),
-        metrics: GatewayMetrics::default(),
+        reloads: Reloads::register(metrics),
+        expiry: CertificateExpiry::register(metrics),
+        metrics: own,
     };
-    let restart = RestartNeeded::default();
-    reading.follow(&sources, &config, &restart);
-    let service = &config.service;
-    let identity = reading.identity(
-        "certificate",
-        ["service.certificate_file", "service.private_key_file"],
-        [&service.certificate_file, &service.private_key_file],
-    );
-    let authorities = reading.authorities("ca", "service.ca_file", &service.ca_file);
-    let http_identity = config
+    reading.follow(&sources, &config, metrics);
+    let client = reading.client(&config.service);
+    let tls = config
         .http
         .tls
         .as_ref()
-        .map(|tls| reading.http_identity(tls));
-    let proxy_ca = reading.proxy_ca(&config);
-    let sessions = reading.sessions(&config);
-    let (Some(identity), Some(authorities), Some((sessions, jwks))) =
-        (identity, authorities, sessions)
-    else {
-        return Err(reading.mistakes);
-    };
-    let http_identity = http_identity.flatten();
-    let tls = http_identity.clone().map(|identity| {
-        let client_auth = proxy_ca.map_or(ClientAuth::None, ClientAuth::Required);
-        ServerTls::new(
-            identity,
-            client_auth,
-            Versions::Tls12AndTls13,
-            &[b"h2", b"http/1.1"],
-        )
-    });
-    let tls = reading.fine("http.tls", "", tls.transpose()).flatten();
-    if !reading.mistakes.is_empty() {
-        return Err(reading.mistakes);
+        .and_then(|tls| reading.tls(tls, &config.session));
+    let sessions = reading.sessions(&config.session);
+    // A mistake in TLS leaves nothing else undone.
+    match (client, sessions, reading.mistakes.is_empty()) {
+        (Some(client), Some((sessions, jwks)), true) => {
+            let inputs = Inputs {
+                config,
+                tls,
+                sessions,
+                jwks,
+                metrics: reading.metrics,
+                reloaders: reading.reloaders,
+                observer: Arc::new(Observed(reading.reloads)),
+            };
+            Ok((inputs, client))
+        }
+        _ => Err(reading.mistakes),
     }
-    Ok(Inputs {
-        config,
-        identity,
-        authorities,
-        http_identity,
-        tls,
-        sessions,
-        jwks,
-        metrics: reading.metrics,
-        reloaders: reading.reloaders,
-        restart,
-    })
+}
+
+/// Log and metric of what the reloaders find.
+#[derive(Debug)]
+pub struct Observed(Reloads);
+
+impl Observer for Observed {
+    fn reloaded(&self, name: &'static str) {
+        self.0.reloaded(name);
+    }
+
+    fn failed(&self, name: &'static str, error: &LoadError) {
+        self.0.failed(name, error);
+    }
 }
 
 fn origin(arguments: &config::Arguments) -> Origin {
@@ -150,18 +119,95 @@ struct Reading {
     origin: Origin,
     mistakes: Mistakes,
     reloaders: Vec<Reloader>,
+    reloads: Reloads,
+    expiry: CertificateExpiry,
     metrics: GatewayMetrics,
 }
 
 impl Reading {
-    /// No setting takes effect while running; the operator is told which would.
-    fn follow(&mut self, sources: &Sources, config: &Config, restart: &RestartNeeded) {
-        let restart = restart.clone();
-        let tell = move |keys: &[String]| restart.tell(keys);
+    /// No setting takes effect while running; log and metric tell which would with a restart.
+    fn follow(&mut self, sources: &Sources, config: &Config, metrics: &mut Metrics) {
+        let changed = Gauge::<i64>::default();
+        metrics.register(
+            "ask2do_settings_needing_restart",
+            &[],
+            "Settings whose value in the configuration file is not the one that runs",
+            changed.clone(),
+        );
+        let tell = move |keys: &[String]| {
+            changed.set(keys.len().try_into().unwrap_or(i64::MAX));
+            if !keys.is_empty() {
+                tracing::warn!(
+                    ?keys,
+                    "these settings have changed and take effect with a restart"
+                );
+            }
+        };
         let followed = sources.watch("configuration", config.clone(), &[], |_| Ok(()), tell);
         if let Some(Some((_, reloader))) = self.fine("", "", followed) {
-            self.reloaders.push(reloader);
+            self.keep(reloader);
         }
+    }
+
+    /// The client of the token service. It reads its files itself, and again while it lives; they are read here
+    /// too, so that each one's mistake is told.
+    fn client(&mut self, service: &Service) -> Option<TokenClient> {
+        let identity = self.identity(
+            "certificate",
+            ["service.certificate_file", "service.private_key_file"],
+            [&service.certificate_file, &service.private_key_file],
+        );
+        let authorities = Authorities::watch("ca", service.ca_file.to_path_buf());
+        let authorities = self.fine("service.ca_file", CA_ALLOWED, authorities);
+        let (_, _) = (identity?, authorities?);
+        let mut client = TokenClient::builder(service.endpoint.as_str())
+            .ca_file(&*service.ca_file)
+            .identity_files(&*service.certificate_file, &*service.private_key_file)
+            .reload_observer(Arc::new(Observed(self.reloads.clone())));
+        if let Some(ServerName(name)) = &service.server_name {
+            client = client.server_name(name);
+        }
+        let client = self.fine("service.endpoint", "", client.build())?;
+        self.reloads.loaded("certificate");
+        self.reloads.loaded("ca");
+        let shown = client.clone();
+        let not_after = move || {
+            shown
+                .certificate_not_after()
+                .unwrap_or(SystemTime::UNIX_EPOCH)
+        };
+        self.expiry.show("client", not_after);
+        Some(client)
+    }
+
+    /// TLS on the endpoint's port; it asks for the proxy's certificate where that is how the proxy is known.
+    fn tls(&mut self, tls: &HttpTls, session: &Session) -> Option<ServerTls> {
+        let loaded = self.identity(
+            "http_certificate",
+            ["http.tls.certificate_file", "http.tls.private_key_file"],
+            [&tls.certificate_file, &tls.private_key_file],
+        );
+        let proxies = session
+            .header
+            .as_ref()
+            .filter(|_| session.mode == Some(SessionMode::Header))
+            .and_then(|header| header.client_ca_file.as_ref());
+        let client_auth = match proxies {
+            None => ClientAuth::None,
+            Some(file) => {
+                let loaded = Authorities::watch("client_ca", file.to_path_buf());
+                let key = "session.header.client_ca_file";
+                ClientAuth::Required(self.watched(key, CA_ALLOWED, loaded)?)
+            }
+        };
+        let (identity, reloader) = loaded?;
+        self.keep(reloader);
+        let shown = identity.clone();
+        self.expiry
+            .show("server", move || shown.current().not_after());
+        let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
+        let tls = ServerTls::new(identity, client_auth, Versions::Tls12AndTls13, &alpn);
+        self.fine("http.tls", "", tls)
     }
 
     /// A certificate and its key, which change as a pair.
@@ -170,7 +216,7 @@ impl Reading {
         name: &'static str,
         keys: [&str; 2],
         [certificate, key]: [&FilePath; 2],
-    ) -> Option<Watched<Identity>> {
+    ) -> Option<(Watched<Identity>, Reloader)> {
         let paths = vec![certificate.to_path_buf(), key.to_path_buf()];
         let loaded = Watched::load(name, paths, |contents| match contents {
             [certificate, key] => Ok(Identity::from_pem(certificate.as_bytes(), key.as_bytes())?),
@@ -181,43 +227,15 @@ impl Reading {
             Err(error) if is_key(error) => keys[1],
             _ => keys[0],
         };
-        self.watched(
+        self.fine(
             at,
             "allowed: a certificate and the private key that belongs to it, in PEM",
             loaded,
         )
     }
 
-    fn http_identity(&mut self, tls: &HttpTls) -> Option<Watched<Identity>> {
-        self.identity(
-            "http_certificate",
-            ["http.tls.certificate_file", "http.tls.private_key_file"],
-            [&tls.certificate_file, &tls.private_key_file],
-        )
-    }
-
-    fn authorities(
-        &mut self,
-        name: &'static str,
-        key: &str,
-        file: &FilePath,
-    ) -> Option<Watched<Authorities>> {
-        let loaded = Authorities::watch(name, file.to_path_buf());
-        self.watched(key, CA_ALLOWED, loaded)
-    }
-
-    /// The CA of the proxy's certificate, where that is how it is known.
-    fn proxy_ca(&mut self, config: &Config) -> Option<Watched<Authorities>> {
-        if config.session.mode != Some(SessionMode::Header) {
-            return None;
-        }
-        let file = config.session.header.as_ref()?.client_ca_file.as_ref()?;
-        self.authorities("client_ca", "session.header.client_ca_file", file)
-    }
-
     /// The session check of the mode, and its keys where it has some.
-    fn sessions(&mut self, config: &Config) -> Option<(Configured, Option<Jwks>)> {
-        let session = &config.session;
+    fn sessions(&mut self, session: &Session) -> Option<(Configured, Option<Jwks>)> {
         match session.mode? {
             SessionMode::Forward => {
                 let forward = self.forward(session.forward.as_ref()?)?;
@@ -257,7 +275,7 @@ impl Reading {
         if let Some(file) = &settings.jwks_file {
             let loaded = Jwks::file(file.to_path_buf());
             let (jwks, reloader) = self.fine("session.jwt.jwks_file", "allowed: a JWKS", loaded)?;
-            self.reloaders.push(reloader);
+            self.keep(reloader);
             return Some(jwks);
         }
         let client = self.http_client("session.jwt.ca_file", settings.ca_file.as_ref())?;
@@ -290,11 +308,11 @@ impl Reading {
         };
         let loaded: Result<_, HttpClientError> = HttpClient::with_ca_file("session_ca", file);
         let (client, reloader) = self.fine(key, CA_ALLOWED, loaded)?;
-        self.reloaders.push(reloader);
+        self.keep(reloader);
         Some(client)
     }
 
-    /// Keeps the reloader.
+    /// The value, whose reloader is kept.
     fn watched<T>(
         &mut self,
         key: &str,
@@ -302,8 +320,13 @@ impl Reading {
         loaded: Result<(Watched<T>, Reloader), LoadError>,
     ) -> Option<Watched<T>> {
         let (value, reloader) = self.fine(key, allowed, loaded)?;
-        self.reloaders.push(reloader);
+        self.keep(reloader);
         Some(value)
+    }
+
+    fn keep(&mut self, reloader: Reloader) {
+        self.reloads.loaded(reloader.name());
+        self.reloaders.push(reloader);
     }
 
     /// The value; an error becomes a mistake at `key`.

@@ -9,10 +9,10 @@ use ask2do_token_runtime::admin;
 use ask2do_token_runtime::listener::{
     BindError, ConnectionMetrics, Handler, Listener, Options, Plain, Protocols, Tls,
 };
-use ask2do_token_runtime::metrics::{CertificateExpiry, Metrics, Reloads};
+use ask2do_token_runtime::metrics::Metrics;
 use ask2do_token_runtime::readiness::{Latch, Readiness};
 use ask2do_token_runtime::shutdown::{self, Ending, Signals, Stop, Timing};
-use ask2do_token_tls::{LoadError, Observer, ServerTls, TlsError};
+use ask2do_token_tls::ServerTls;
 use axum::Router;
 use tokio::task::JoinSet;
 
@@ -59,13 +59,10 @@ pub enum StartError {
     /// The operating system does not say what was bound.
     #[error("cannot tell the bound address: {0}")]
     Address(#[from] io::Error),
-    /// TLS cannot be configured.
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
 }
 
 impl Server {
-    /// Binds both ports. `metrics` gets the gateway's own beside what is in it.
+    /// Binds both ports. `metrics` is what [`inputs::read`](crate::inputs::read) has filled.
     ///
     /// # Errors
     ///
@@ -80,18 +77,8 @@ impl Server {
         let listening = readiness.latch("listening");
         let mut tasks = JoinSet::new();
 
-        inputs.metrics.register(&mut metrics);
-        inputs.restart.register(&mut metrics);
-        let reloads = Reloads::register(&mut metrics);
         for reloader in inputs.reloaders {
-            reloads.loaded(reloader.name());
-            tasks.spawn(reloader.run(Arc::new(Observed(reloads.clone()))));
-        }
-        let expiry = CertificateExpiry::register(&mut metrics);
-        let service = inputs.identity.clone();
-        expiry.show("client", move || service.current().not_after());
-        if let Some(identity) = inputs.http_identity.clone() {
-            expiry.show("server", move || identity.current().not_after());
+            tasks.spawn(reloader.run(inputs.observer.clone()));
         }
         if let Some(jwks) = inputs.jwks {
             follow(jwks, readiness.latch("jwks"), &mut tasks);
@@ -219,17 +206,4 @@ fn follow(jwks: Jwks, latch: Latch, tasks: &mut JoinSet<()>) {
             () = loaded => {}
         }
     });
-}
-
-/// Log and metric of what the reloaders find.
-struct Observed(Reloads);
-
-impl Observer for Observed {
-    fn reloaded(&self, name: &'static str) {
-        self.0.reloaded(name);
-    }
-
-    fn failed(&self, name: &'static str, error: &LoadError) {
-        self.0.failed(name, error);
-    }
 }

@@ -186,7 +186,7 @@ fn log(failure: &Failure, request: &HeaderMap) {
             warn!(code, why, "the session check is unavailable");
         }
         Failure::Session(SessionError::LoginRequired { why }) => debug!(code, why, "no session"),
-        Failure::Mint(_) => warn!(code, "no token was minted"),
+        Failure::Mint(_) => debug!(code, "no token"), // The minter has said why.
         Failure::Overloaded => warn!(code, "too many requests in flight"),
         Failure::CrossSite => info!(
             code,

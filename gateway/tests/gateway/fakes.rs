@@ -16,6 +16,9 @@ use serde_json::Value;
 use time::macros::datetime;
 use tower::ServiceExt as _;
 
+/// Names and values.
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Mints tokens that name their user, and remembers for whom it did.
 #[derive(Clone, Default)]
 pub(crate) struct FakeMinter {

@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fakes::{Answer, FakeMinter, call, endpoint, serve, widget};
+use crate::fakes::{Answer, FakeMinter, Headers, call, endpoint, serve, widget};
 
 const LOGGED_IN: (&str, &str) = ("cookie", "sid=1");
 const USER: &str = r#"{"id":"42","role":"owner"}"#;
@@ -65,7 +65,7 @@ fn response(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Res
 
 #[tokio::test]
 async fn a_user_is_read_from_wherever_the_answer_has_it() {
-    let cases: &[(&str, &str, &[(&str, &str)], &str, &str)] = &[
+    let cases: &[(&str, &str, Headers<'_>, &str, &str)] = &[
         ("/id", "/role", &[], USER, "42 owner"),
         (
             "/id",

@@ -20,7 +20,7 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
-use crate::fakes::{Answer, FakeMinter, PATH, call, endpoint, serve, widget};
+use crate::fakes::{Answer, FakeMinter, Headers, PATH, call, endpoint, serve, widget};
 
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "panel";
@@ -443,7 +443,7 @@ async fn a_token_is_taken_from_its_one_place() {
     let by_cookie = gateway(TokenPlace::Cookie("session".into()));
     let by_authorization = gateway(TokenPlace::Header(HeaderName::from_static("authorization")));
     let by_header = gateway(TokenPlace::Header(HeaderName::from_static("x-jwt")));
-    let cases: [(&Gateway, &[(&str, &str)], u16); 16] = [
+    let cases: [(&Gateway, Headers<'_>, u16); 16] = [
         (&by_cookie, &[("cookie", &cookie)], 200),
         (&by_cookie, &[("cookie", &quoted)], 200),
         (&by_cookie, &[("cookie", "a=b"), ("cookie", &cookie)], 200),

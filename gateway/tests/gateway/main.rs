@@ -8,6 +8,7 @@
 
 mod config;
 mod cross_site;
+mod docs;
 mod endpoint;
 mod fakes;
 mod forward;

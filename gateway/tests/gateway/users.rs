@@ -32,7 +32,11 @@ async fn whoami(headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
 }
 
 fn role(user: usize) -> &'static str {
-    if user % 2 == 0 { "owner" } else { "admin" }
+    if user.is_multiple_of(2) {
+        "owner"
+    } else {
+        "admin"
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
