@@ -76,6 +76,22 @@ pub enum BuildError {
     Tls(#[from] TlsError),
 }
 
+impl BuildError {
+    /// Whether the caller's certificate is in order but for its time: expired, or not valid yet.
+    #[must_use]
+    pub fn is_out_of_time(&self) -> bool {
+        let identity = match self {
+            Self::Identity(error) => Some(error),
+            Self::File(error) => error.cause().downcast_ref(),
+            _ => None,
+        };
+        matches!(
+            identity,
+            Some(IdentityError::Expired { .. } | IdentityError::NotYetValid { .. })
+        )
+    }
+}
+
 impl TokenClientBuilder {
     pub(crate) fn new(endpoint: String) -> Self {
         Self {

@@ -1,6 +1,11 @@
 //! Client of the Ask2Do token service.
 
 mod builder;
+#[cfg(feature = "certs")]
+pub mod certs;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod client;
 mod code;
 mod credentials;

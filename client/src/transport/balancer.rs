@@ -254,3 +254,316 @@ impl Lanes {
         while self.tasks.try_join_next().is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::fakes::{FakeDns, FakeNet, Host};
+
+    type Addresses = Result<Vec<SocketAddr>, io::ErrorKind>;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 8443).into()
+    }
+
+    fn addresses<const N: usize>(last: [u8; N]) -> Addresses {
+        Ok(last.map(address).to_vec())
+    }
+
+    fn up<const N: usize>(last: [u8; N]) -> FakeNet {
+        FakeNet::new(&last.map(|last| (address(last), Host::Up)))
+    }
+
+    fn balancer(net: &FakeNet, answers: impl IntoIterator<Item = Addresses>) -> Balancer<FakeNet> {
+        let target = Target {
+            host: "token.test".into(),
+            port: 8443,
+            resolver: Box::new(FakeDns::new(answers)),
+        };
+        Balancer::new(target, net.clone())
+    }
+
+    async fn pick(balancer: &Balancer<FakeNet>) -> Result<SocketAddr, Unavailable> {
+        let member = balancer.pick(&Demand::default()).await?;
+        Ok(member.address)
+    }
+
+    /// How long, by the paused clock, until a pick takes `wanted`, and how many picks failed.
+    async fn until_taken(
+        balancer: &Balancer<FakeNet>,
+        done: impl Fn(&[SocketAddr]) -> bool,
+    ) -> (Duration, usize) {
+        let begun = Instant::now();
+        let mut failed = 0;
+        loop {
+            let mut taken = Vec::new();
+            for _ in 0..8 {
+                match pick(balancer).await {
+                    Ok(address) => taken.push(address),
+                    Err(_) => failed += 1,
+                }
+            }
+            if done(&taken) {
+                return (begun.elapsed(), failed);
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "never");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_dialled_before_the_first_call() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1])]);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(net.dials(address(1)).is_empty());
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_address_gets_its_turn_over_one_connection_each() {
+        let net = up([1, 2, 3]);
+        let balancer = balancer(&net, [addresses([1, 2, 3])]);
+        until_taken(&balancer, |taken| taken.contains(&address(3))).await;
+        until_taken(&balancer, |taken| {
+            [1, 2, 3].iter().all(|last| taken.contains(&address(*last)))
+        })
+        .await;
+        for last in [1, 2, 3] {
+            assert_eq!(net.dials(address(last)).len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_comes_new_is_used_within_five_seconds() {
+        let net = up([1, 2]);
+        let balancer = balancer(&net, [addresses([1]), addresses([1, 2])]);
+        pick(&balancer).await.unwrap();
+        let (after, failed) = until_taken(&balancer, |taken| taken.contains(&address(2))).await;
+        assert!(after < Duration::from_secs(5), "{after:?}");
+        assert_eq!(failed, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_vanishes_is_let_go() {
+        let net = up([1, 2]);
+        let balancer = balancer(&net, [addresses([1, 2]), addresses([2])]);
+        until_taken(&balancer, |taken| taken.contains(&address(1))).await;
+        let (after, failed) = until_taken(&balancer, |taken| !taken.contains(&address(1))).await;
+        assert!(after < Duration::from_secs(5), "{after:?}");
+        assert_eq!(failed, 0);
+        assert_eq!(net.open(), [address(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_that_fails_keeps_the_addresses() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1]), Err(io::ErrorKind::NotFound)]);
+        for _ in 0..10 {
+            assert_eq!(pick(&balancer).await.unwrap(), address(1));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(net.dials(address(1)).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_host_is_left_out_and_found_again_when_it_is_back() {
+        let net = up([1, 2]);
+        let balancer = balancer(&net, [addresses([1, 2])]);
+        until_taken(&balancer, |taken| taken.contains(&address(1))).await;
+        net.cut(address(1), Host::Refuses);
+        for _ in 0..100 {
+            assert_eq!(pick(&balancer).await.unwrap(), address(2));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        net.set(address(1), Host::Up);
+        let (after, failed) = until_taken(&balancer, |taken| taken.contains(&address(1))).await;
+        assert!(after < Duration::from_secs(5), "{after:?}");
+        assert_eq!(failed, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_stays_dead_is_tried_ever_more_seldom() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1, 2])]);
+        for _ in 0..600 {
+            pick(&balancer).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let dials = net.dials(address(2)).len();
+        assert!((15..40).contains(&dials), "{dials} in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_fails_at_once_when_every_address_refuses() {
+        let net = FakeNet::new(&[]);
+        let balancer = balancer(&net, [addresses([1, 2])]);
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let cause = pick(&balancer).await.unwrap_err();
+            assert!(begun.elapsed() <= SPACING, "{:?}", begun.elapsed());
+            assert!(
+                cause
+                    .to_string()
+                    .contains("10.0.0.1:8443: connection refused")
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_does_not_wait_for_the_pause_before_the_next_try() {
+        let net = FakeNet::new(&[]);
+        let balancer = balancer(&net, [addresses([1])]);
+        for _ in 0..20 {
+            // Until the pauses are as long as they get.
+            assert!(pick(&balancer).await.is_err());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        net.set(address(1), Host::Up);
+        let begun = Instant::now();
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+        assert!(begun.elapsed() <= SPACING, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_failing_calls_do_not_hammer_a_host() {
+        let net = FakeNet::new(&[]);
+        let balancer = Arc::new(balancer(&net, [addresses([1])]));
+        let mut calls = JoinSet::new();
+        for _ in 0..50 {
+            let balancer = balancer.clone();
+            calls.spawn(async move {
+                for _ in 0..20 {
+                    assert!(pick(&balancer).await.is_err());
+                    tokio::time::sleep(Duration::from_millis(7)).await;
+                }
+            });
+        }
+        let begun = Instant::now();
+        calls.join_all().await;
+        let most = begun.elapsed().as_millis() / SPACING.as_millis() + 2;
+        let dials = net.dials(address(1)).len() as u128;
+        assert!(dials <= most, "{dials} in {:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_host_delays_no_call_while_another_answers() {
+        let silent = Host::Silent(Duration::from_secs(2));
+        let net = FakeNet::new(&[(address(1), silent), (address(2), Host::Up)]);
+        let balancer = balancer(&net, [addresses([1, 2])]);
+        let begun = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(pick(&balancer).await.unwrap(), address(2));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_does_not_resolve_fails_the_call_with_the_reason() {
+        let net = up([1]);
+        let not_found = Err(io::ErrorKind::NotFound);
+        let balancer = balancer(
+            &net,
+            [not_found.clone(), Ok(vec![]), not_found, addresses([1])],
+        );
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let cause = pick(&balancer).await.unwrap_err();
+            assert_eq!(cause.kind(), crate::UnavailableKind::Resolution);
+            assert!(begun.elapsed() <= SPACING);
+        }
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+    }
+
+    #[derive(Debug)]
+    struct HangingDns;
+
+    impl Resolve for HangingDns {
+        fn resolve<'a>(&'a self, _: &'a str, _: u16) -> crate::Resolving<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_that_hangs_fails_each_call_after_its_limit() {
+        let target = Target {
+            host: "token.test".into(),
+            port: 1,
+            resolver: Box::new(HangingDns),
+        };
+        let balancer = Balancer::new(target, up([]));
+        for _ in 0..3 {
+            let begun = Instant::now();
+            assert!(pick(&balancer).await.is_err());
+            assert!(begun.elapsed() <= LOOKUP_LIMIT);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_certificates_mean_new_connections_and_no_failed_call() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1])]);
+        pick(&balancer).await.unwrap();
+        net.renew();
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+        assert_eq!(net.dials(address(1)).len(), 2);
+        assert_eq!(net.open(), [address(1)], "the old one is let go");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_most_sixty_four_addresses_are_used_and_always_the_same() {
+        let all: Vec<_> = (0..200).map(address).collect();
+        let hosts: Vec<_> = all.iter().map(|address| (*address, Host::Up)).collect();
+        let net = FakeNet::new(&hosts);
+        let backwards = all.iter().rev().copied().collect();
+        let balancer = balancer(&net, [Ok(all), Ok(backwards)]);
+        pick(&balancer).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = net.open();
+        assert_eq!(before.len(), MOST_ADDRESSES);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(net.open(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_client_lets_its_connections_go_and_comes_back() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1])]);
+        pick(&balancer).await.unwrap();
+        tokio::time::sleep(IDLE - Duration::from_secs(10)).await;
+        assert_eq!(net.open(), [address(1)]);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(net.open().is_empty());
+        let begun = Instant::now();
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_ends_with_the_client() {
+        let net = up([1, 2]);
+        let balancer = balancer(&net, [addresses([1, 2])]);
+        until_taken(&balancer, |taken| taken.contains(&address(2))).await;
+        drop(balancer);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(net.open().is_empty());
+        assert_eq!(net.dials(address(1)).len(), 1);
+    }
+
+    #[test]
+    fn a_client_outlives_the_runtime_of_its_first_call() {
+        let net = up([1]);
+        let balancer = balancer(&net, [addresses([1])]);
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            net.cut(address(1), Host::Up);
+            assert_eq!(runtime.block_on(pick(&balancer)).unwrap(), address(1));
+        }
+    }
+}
