@@ -7,8 +7,8 @@
 //!   at most [`Options::pending`]: one more closes the one that has been silent longest, so that silent
 //!   peers cannot keep others out.
 //! - **Connections** that have spoken: at most [`Options::connections`]. One more closes the one that
-//!   has been without a request longest, if that is a second or more; if all are busy the new one
-//!   is closed, so that its client tries another instance at once instead of waiting in a queue
+//!   has been without a request longest, if that is a second or more, or else one whose requests are stuck
+//!   for a minute (their answers are not read); if all are busy the new one is closed, so that its client tries another instance at once instead of waiting in a queue
 //!   that nobody sees.
 //! - **Age**: after [`Options::max_age`] (±10 %) a connection gets GOAWAY and ends with its last request,
 //!   within [`Options::goaway_grace`].

@@ -121,7 +121,7 @@ pub fn init(
         tracing::warn!("{warning}");
     }
     if let Some(export) = &settings.export {
-        tracing::info!(protocol = ?export.protocol, sampling = ?export.sampling, "exporting traces");
+        tracing::info!(protocol = export.protocol.as_str(), sampling = %export.sampling, "exporting traces");
     }
     Ok(Telemetry { provider, spans })
 }

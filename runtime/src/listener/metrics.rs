@@ -46,7 +46,7 @@ pub(super) enum Dropped {
     Silent,
     /// It had been silent longest when a new peer needed its place.
     SilentForNew,
-    /// It had been without a request longest when a new connection needed its place.
+    /// It had been without a request longest, or stuck, when a new connection needed its place.
     IdleForNew,
     /// It came when every connection that the port may have was busy.
     AllBusy,

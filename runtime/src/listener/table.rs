@@ -14,6 +14,10 @@ use super::metrics::{Held, Port};
 /// may be about to send the next one.
 const IDLE_TO_MAKE_ROOM: Duration = Duration::from_secs(1);
 
+/// A connection whose requests neither began nor ended for this long is stuck: no request here takes a
+/// minute, but a peer can leave an answer unread for as long as it likes.
+const STUCK_TO_MAKE_ROOM: Duration = Duration::from_secs(60);
+
 /// The peers of one port.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -35,8 +39,9 @@ struct Peers {
 #[derive(Debug)]
 struct Activity {
     requests: AtomicUsize,
-    /// Milliseconds from [`Table::began`] to the end of the last request, or to the connection's start.
-    idle_since: AtomicU64,
+    /// Milliseconds from [`Table::began`] to the last time that a request began or ended, or to the
+    /// connection's start.
+    changed: AtomicU64,
     evicted: CancellationToken,
 }
 
@@ -117,14 +122,14 @@ impl Table {
 }
 
 impl Peers {
-    /// Takes the connection that has been idle longest out, where it is idle long enough.
+    /// Takes the connection out that has been idle longest, where it is idle long enough; else a stuck one.
     fn evict_idle(&mut self, now: u64) -> MadeRoom {
         let idlest = self
             .open
             .iter()
-            .filter(|(_, activity)| activity.idle_for(now) >= Some(IDLE_TO_MAKE_ROOM))
-            .max_by_key(|(_, activity)| activity.idle_for(now))
-            .map(|(id, _)| *id);
+            .filter_map(|(id, activity)| Some((activity.expendable(now)?, *id)))
+            .max()
+            .map(|(_, id)| id);
         let evicted = idlest.and_then(|id| self.open.remove(&id));
         if let Some(activity) = &evicted {
             activity.evicted.cancel();
@@ -137,8 +142,23 @@ impl Activity {
     /// How long there has been no request; `None` while there is one.
     fn idle_for(&self, now: u64) -> Option<Duration> {
         let idle = self.requests.load(Ordering::Acquire) == 0;
-        let since = self.idle_since.load(Ordering::Acquire);
-        idle.then(|| Duration::from_millis(now.saturating_sub(since)))
+        idle.then(|| self.unchanged_for(now))
+    }
+
+    fn unchanged_for(&self, now: u64) -> Duration {
+        let changed = self.changed.load(Ordering::Acquire);
+        Duration::from_millis(now.saturating_sub(changed))
+    }
+
+    /// Orders the connections that may be asked to make room: the idle ones after the stuck ones.
+    fn expendable(&self, now: u64) -> Option<(bool, Duration)> {
+        match self.idle_for(now) {
+            Some(idle) => (idle >= IDLE_TO_MAKE_ROOM).then_some((true, idle)),
+            None => {
+                let stuck = self.unchanged_for(now);
+                (stuck >= STUCK_TO_MAKE_ROOM).then_some((false, stuck))
+            }
+        }
     }
 }
 
@@ -148,13 +168,13 @@ impl Pending {
         self.evicted.cancelled().await;
     }
 
-    /// The peer has spoken. At the limit the connection that has been idle longest makes room.
+    /// The peer has spoken. At the limit the connection that has been idle longest, or is stuck, makes room.
     pub(super) fn speak(self) -> Result<(Open, MadeRoom), AllBusy> {
         let table = &self.table;
         let now = table.now();
         let activity = Arc::new(Activity {
             requests: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(now),
+            changed: AtomicU64::new(now),
             evicted: CancellationToken::new(),
         });
         let mut peers = table.lock();
@@ -180,6 +200,9 @@ impl Pending {
 impl Open {
     /// A request began.
     pub(super) fn begin(&self) -> InFlight {
+        // Written before the count goes up, so that nobody takes a connection that was long idle for a stuck one.
+        let now = self.table.now();
+        self.activity.changed.store(now, Ordering::Release);
         self.activity.requests.fetch_add(1, Ordering::AcqRel);
         InFlight {
             activity: Arc::clone(&self.activity),
@@ -224,7 +247,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         // Written before the count goes down, so that nobody sees an old time beside a count of 0.
         let now = self.table.now();
-        self.activity.idle_since.store(now, Ordering::Release);
+        self.activity.changed.store(now, Ordering::Release);
         self.activity.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,5 +1,7 @@
 //! Which traces are recorded: what `OTEL_TRACES_SAMPLER` says, except that a browser has no say.
 
+use std::fmt;
+
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
@@ -58,6 +60,22 @@ impl Sampling {
             }
             Some((_, Some((true, sampled)))) if self.parent_based => sampled,
             _ => self.root.decides(trace),
+        }
+    }
+}
+
+/// As `OTEL_TRACES_SAMPLER` and its argument name it.
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.parent_based {
+            "parentbased_"
+        } else {
+            ""
+        };
+        match self.root {
+            Root::On => write!(f, "{prefix}always_on"),
+            Root::Off => write!(f, "{prefix}always_off"),
+            Root::Ratio(ratio) => write!(f, "{prefix}traceidratio {ratio}"),
         }
     }
 }

@@ -50,6 +50,15 @@ struct Environment<F> {
     warnings: Vec<String>,
 }
 
+impl Protocol {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpProtobuf => "http/protobuf",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
 impl Settings {
     pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
         let mut environment = Environment {

@@ -185,6 +185,26 @@ async fn at_the_limit_a_new_connection_is_closed_when_all_are_busy() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_the_limit_a_connection_that_is_stuck_makes_room() {
+    let one = Options {
+        connections: 1,
+        ..options(Protocols::Both)
+    };
+    let slow = Slow::until_released();
+    let port = Port::serve(one, slow.clone()).await;
+    let (mut stuck, _connection) = h2(port.connect().await).await;
+    let stuck = tokio::spawn(async move { request(&mut stuck).await });
+    slow.reached().await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let mut new = port.connect().await;
+    new.write_all(GET).await.unwrap();
+    slow.reached().await;
+    assert!(stuck.await.unwrap().is_err());
+    slow.release();
+    assert!(answer(&mut new).await.ends_with("answer"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_old_connection_is_told_to_go_and_finishes_its_request() {
     let aging = Options {
         max_age: Some(Duration::from_secs(300)),
