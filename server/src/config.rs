@@ -1,16 +1,17 @@
 //! What can be configured: every key of `server.toml`, with its default.
 
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use ask2do_token_runtime::config::{
-    Checks, FilePath, Given, HttpsUrl, Length, ProxyUrl, Rule, Value,
-};
+use ask2do_token_runtime::config::{Checks, FilePath, HttpsUrl, ProxyUrl};
 use ask2do_token_runtime::settings;
-use std::net::SocketAddr;
 
-use crate::admission::{ANY_CALLER, Caller, Callers, CallersError, San};
+use crate::admission::{Caller, Callers, CallersError, Roles, San};
 use crate::cloud::{Endpoint, key};
+
+mod rules;
+
+use rules::{CallerName, RoleNames};
 
 settings! {
     /// The server's configuration.
@@ -167,7 +168,7 @@ impl Config {
     }
 
     /// The roles that Ask2Do serves.
-    pub(crate) fn cloud_roles(&self) -> crate::admission::Roles {
+    pub(crate) fn cloud_roles(&self) -> Roles {
         self.cloud.roles.iter().map(String::as_str).collect()
     }
 
@@ -239,50 +240,104 @@ fn check_callers(callers: &[CallerSettings], checks: &mut Checks<'_>) {
     }
 }
 
-impl Value for San {
-    const TYPE: &'static str = "SAN";
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
 
-    fn allowed() -> String {
-        r#"a URI such as "spiffe://demo/ns/panel/sa/backend", compared exactly, or a DNS name, compared without regard to case; no wildcard"#.to_owned()
+    use ask2do_token_runtime::config::{Arguments, Sources};
+
+    use super::*;
+
+    fn read(set: &[&str], environment: &[(&str, &str)]) -> Result<Config, String> {
+        let arguments = Arguments {
+            set: set.iter().map(|&set| set.to_owned()).collect(),
+            ..Arguments::default()
+        };
+        let owned = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+        let environment: Vec<_> = environment.iter().map(owned).collect();
+        let read = Sources::with_environment(&arguments, environment).read();
+        read.map_err(|mistakes| mistakes.to_string())
     }
 
-    fn parse(given: &Given<'_>) -> Option<Self> {
-        Self::parse(given.text()?).ok()
+    const ANY: &str = "allow_any_caller=true";
+
+    #[test]
+    fn these_are_the_keys_and_defaults_that_others_rest_on() {
+        let written = [
+            "callers_file=callers.toml",
+            "grpc.listen=0.0.0.0:8443",
+            "grpc.certificate_file=tls.crt",
+            "grpc.private_key_file=tls.key",
+            "grpc.client_ca_file=ca.crt",
+            "grpc.reflection=false",
+            "grpc.max_connection_age=5m",
+            "admin.listen=0.0.0.0:9090",
+            "cloud.url=https://cloud.ask2do.com",
+            "cloud.ca_file=",
+            "cloud.timeout=5s",
+            "cloud.roles=[\"admin\", \"owner\"]",
+            "cloud.proxy=",
+            "cloud.send_traceparent=true",
+            "cloud.tenant_key_file=tenant-key",
+            "limits.connections=1024",
+            "limits.in_flight=256",
+            "limits.caller_rate=0",
+            "limits.user_rate=0",
+            "shutdown.settle=0s",
+            "shutdown.drain=20s",
+        ];
+        assert_eq!(
+            read(&written, &[]),
+            read(&["callers_file=callers.toml"], &[])
+        );
+        assert!(read(&written, &[]).is_ok());
     }
 
-    fn stand_in() -> Self {
-        Self::Dns("".into())
-    }
-}
-
-/// A word that fits into a metric's label and a log line.
-struct CallerName;
-
-impl Rule<String> for CallerName {
-    fn holds(&self, name: &String) -> bool {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        (1..=64).contains(&name.len()) && name.chars().all(fits) && name != ANY_CALLER
-    }
-
-    fn allowed(&self) -> String {
-        format!("1 to 64 of the characters A-Z a-z 0-9 . _ -; not {ANY_CALLER:?}")
-    }
-}
-
-/// At least one role, each as a panel user's may be.
-struct RoleNames;
-
-impl RoleNames {
-    const BYTES: RangeInclusive<usize> = 1..=64;
-}
-
-impl Rule<Vec<String>> for RoleNames {
-    fn holds(&self, roles: &Vec<String>) -> bool {
-        let length = Length(Self::BYTES);
-        !roles.is_empty() && roles.iter().all(|role| length.holds(role))
+    #[test]
+    fn the_key_is_a_file_or_a_variable_and_not_both() {
+        let variable = [(key::VARIABLE, "a-key")];
+        assert!(read(&[ANY], &variable).is_ok());
+        assert!(read(&[ANY], &[(key::VARIABLE, "")]).is_ok());
+        assert!(read(&[ANY, "cloud.tenant_key_file="], &variable).is_ok());
+        let both = read(&[ANY, "cloud.tenant_key_file=tenant-key"], &variable).unwrap_err();
+        assert!(
+            both.contains("cloud.tenant_key_file: found beside the variable ASK2DO_TENANT_KEY")
+        );
+        assert!(!both.contains("a-key"));
+        let neither = read(&[ANY, "cloud.tenant_key_file="], &[]).unwrap_err();
+        assert!(neither.contains("cloud.tenant_key_file: found no tenant key"));
     }
 
-    fn allowed(&self) -> String {
-        format!("at least one, each {}", Length(Self::BYTES).allowed())
+    #[test]
+    fn a_proxys_password_is_never_shown() {
+        let config = read(&[ANY, "cloud.proxy=http://user:canary@proxy:3128"], &[]).unwrap();
+        assert!(!format!("{config:?}").contains("canary"));
+        let refused = read(&[ANY, "cloud.proxy=ftp://user:canary@proxy:3128"], &[]).unwrap_err();
+        assert!(!refused.contains("canary"), "{refused}");
+    }
+
+    #[test]
+    fn a_callers_name_fits_a_label_and_is_not_the_one_of_everybody() {
+        let named = |name: &str| {
+            let caller =
+                format!("callers=[{{name=\"{name}\",san=\"a.example\",roles=[\"admin\"]}}]");
+            read(&[&caller], &[])
+        };
+        assert!(named("panel-1.eu_west").is_ok());
+        for name in ["", "any", "a b", "ä", "a\\n", &"a".repeat(65)] {
+            assert!(named(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_caller_has_at_least_one_role() {
+        for roles in ["[]", "[\"\"]"] {
+            let caller = format!("callers=[{{name=\"panel\",san=\"a.example\",roles={roles}}}]");
+            assert!(
+                read(&[&caller], &[])
+                    .unwrap_err()
+                    .contains("callers[0].roles: ")
+            );
+        }
     }
 }

@@ -65,6 +65,13 @@ fn every_file_that_is_missing_or_bad_is_named_at_once() {
 }
 
 #[test]
+fn the_one_file_of_the_pair_that_is_missing_is_named() {
+    let files = Files::new("");
+    std::fs::remove_file(files.dir.path().join("tls.key")).unwrap();
+    assert_eq!(keys(&mistakes(&files)), ["grpc.private_key_file"]);
+}
+
+#[test]
 fn a_file_that_is_right_is_no_mistake() {
     assert_eq!(mistakes(&Files::new("")), [""; 0]);
 }
