@@ -14,4 +14,5 @@ mod fakes;
 mod forward;
 mod jwt;
 mod mount;
+mod process;
 mod users;
