@@ -83,12 +83,13 @@ async fn the_process_under_test() {
     };
     let mut metrics = Metrics::new("child", "1.2.3");
     telemetry.register(&mut metrics);
-    let mut said = match &*variable("SCENARIO") {
-        "request" => request().await,
-        "many" => many(),
-        _ => flood(),
+    // Long enough for the exporter's retries; with a collector that hangs the limit itself is under test.
+    let (mut said, limit) = match &*variable("SCENARIO") {
+        "request" => (request().await, Duration::from_secs(30)),
+        "many" => (many(), Duration::from_secs(1)),
+        _ => (flood(), Duration::from_secs(1)),
     };
-    telemetry.shutdown(Duration::from_secs(1)).await;
+    telemetry.shutdown(limit).await;
     said["metrics"] = metrics.encode(Format::Classic).into();
     say(&said);
 }
