@@ -186,3 +186,245 @@ fn pushed_back(status: &Status) -> bool {
         .and_then(|text| text.parse::<i64>().ok());
     millis.is_none_or(|millis| millis < 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+    use crate::transport::balancer::Target;
+    use crate::transport::exchange::ReplyBody;
+    use crate::transport::fakes::{FakeDns, FakeNet, Host, lost, ok};
+    use crate::unavailable::{Unavailable, UnavailableKind};
+
+    type Outcome = fn() -> Result<Reply, Failure>;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 8443).into()
+    }
+
+    /// A client of two hosts that answer with these, one call after the other, and who was called.
+    struct Setup {
+        attempts: Attempts<FakeNet>,
+        net: FakeNet,
+        called: Arc<Mutex<Vec<SocketAddr>>>,
+    }
+
+    async fn setup(hosts: u8, outcomes: &'static [Outcome]) -> Setup {
+        let addresses: Vec<_> = (1..=hosts).map(address).collect();
+        let up: Vec<_> = addresses.iter().map(|a| (*a, Host::Up)).collect();
+        let net = FakeNet::new(&up);
+        let called = Arc::new(Mutex::new(Vec::new()));
+        let log = called.clone();
+        net.script(move |address| {
+            let mut log = log.lock().unwrap();
+            log.push(address);
+            outcomes
+                .get(log.len() - 1)
+                .map_or_else(|| Ok(ok()), |outcome| outcome())
+        });
+        let target = Target {
+            host: "token.test".into(),
+            port: 8443,
+            resolver: Box::new(FakeDns::new([Ok(addresses)])),
+        };
+        let attempts = Attempts::new(
+            Balancer::new(target, net.clone()),
+            Credentials::new(Vec::new(), None),
+        );
+        // So that every host has its connection.
+        attempts.balancer.pick(&Demand::default()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Setup {
+            attempts,
+            net,
+            called,
+        }
+    }
+
+    impl Setup {
+        async fn call(&self) -> Result<Reply, Failure> {
+            let until = Instant::now() + Duration::from_secs(6);
+            let request = Request::new(Bytes::new());
+            let connected = AtomicBool::new(false);
+            let call = self.attempts.call(&request, until, &connected);
+            tokio::time::timeout_at(until, call).await.expect("hangs")
+        }
+
+        fn calls(&self) -> usize {
+            self.called.lock().unwrap().len()
+        }
+    }
+
+    fn reply(status: &Status) -> Result<Reply, Failure> {
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers).unwrap();
+        Ok(Reply::new(ReplyBody::with_trailers(trailers)))
+    }
+
+    fn with_reason(code: Code, reason: &str) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, ERROR_DOMAIN, []);
+        Status::with_error_details(code, "", details)
+    }
+
+    fn draining() -> Result<Reply, Failure> {
+        reply(&Status::unavailable("draining"))
+    }
+
+    fn certificate_rejected() -> Result<Reply, Failure> {
+        reply(&with_reason(Code::Unauthenticated, "CERTIFICATE_REJECTED"))
+    }
+
+    fn refused() -> Result<Reply, Failure> {
+        let cause = Unavailable::new(UnavailableKind::Refused, "refused");
+        Err(Failure::Refused(cause))
+    }
+
+    fn not_sent() -> Result<Reply, Failure> {
+        let cause = Unavailable::new(UnavailableKind::Lost, "GOAWAY");
+        Err(Failure::NotSent(cause))
+    }
+
+    fn code(outcome: &Result<Reply, Failure>) -> Option<Code> {
+        status(outcome.as_ref().ok()?).map(|status| status.code())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_service_answers_with_a_reason_is_called_once() {
+        let answers: &[&'static [Outcome]] = &[
+            &[|| reply(&with_reason(Code::Unavailable, "CLOUD_UNAVAILABLE"))],
+            &[|| reply(&with_reason(Code::Unavailable, "CLOUD_RATE_LIMITED"))],
+            &[|| reply(&with_reason(Code::Unavailable, "OF_TOMORROW"))],
+            &[|| reply(&with_reason(Code::Unauthenticated, "OF_TOMORROW"))],
+            &[|| reply(&Status::unauthenticated(""))],
+            &[|| reply(&Status::deadline_exceeded(""))],
+            &[|| reply(&Status::resource_exhausted(""))],
+            &[|| reply(&Status::internal(""))],
+            &[|| Err(Failure::Ended(Status::cancelled("")))],
+        ];
+        for outcomes in answers {
+            let setup = setup(2, outcomes).await;
+            let outcome = setup.call().await;
+            assert_eq!(setup.calls(), 1, "{outcome:?}");
+            assert!(code(&outcome).is_some() || outcome.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unavailable_without_a_reason_is_retried_once_elsewhere() {
+        for outcome in [draining, refused, (|| Err(lost())) as Outcome] {
+            let outcomes: &'static [Outcome] = Box::leak(Box::new([outcome]));
+            let setup = setup(2, outcomes).await;
+            assert_eq!(code(&setup.call().await), None);
+            let called = setup.called.lock().unwrap();
+            assert_eq!(called.len(), 2);
+            assert_ne!(called[0], called[1]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_failure_is_final() {
+        let setup = setup(2, &[draining, draining]).await;
+        assert_eq!(code(&setup.call().await), Some(Code::Unavailable));
+        assert_eq!(setup.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_host_is_retried_too() {
+        let setup = setup(1, &[refused]).await;
+        assert!(setup.call().await.is_ok());
+        assert_eq!(setup.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_connection_is_replaced() {
+        let setup = setup(1, &[|| Err(lost())]).await;
+        assert!(setup.call().await.is_ok());
+        assert_eq!(setup.net.dials(address(1)).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pushback_stops_the_retry() {
+        let setup = setup(
+            2,
+            &[|| {
+                let mut status = Status::unavailable("");
+                let no = tonic::metadata::MetadataValue::from_static("-1");
+                status.metadata_mut().insert(RETRY_PUSHBACK, no);
+                reply(&status)
+            }],
+        )
+        .await;
+        assert_eq!(code(&setup.call().await), Some(Code::Unavailable));
+        assert_eq!(setup.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_sent_moves_on_without_using_the_retry_up() {
+        let setup = setup(2, &[not_sent, not_sent, draining]).await;
+        assert_eq!(code(&setup.call().await), None);
+        assert_eq!(setup.calls(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn moving_on_has_an_end() {
+        let outcomes: &'static [Outcome] = Box::leak(Box::new([not_sent as Outcome; 64]));
+        let setup = setup(2, outcomes).await;
+        assert!(setup.call().await.is_err());
+        assert_eq!(setup.calls(), usize::from(MOVES) + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_end_when_every_call_needs_one() {
+        let outcomes: &'static [Outcome] = Box::leak(Box::new([draining as Outcome; 1000]));
+        let setup = setup(2, outcomes).await;
+        for _ in 0..100 {
+            _ = setup.call().await;
+        }
+        let retries = setup.calls() - 100;
+        assert!((10..=40).contains(&retries), "{retries} of 100 calls");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejected_certificate_is_tried_once_more_on_a_new_connection() {
+        let setup = setup(2, &[certificate_rejected]).await;
+        assert_eq!(code(&setup.call().await), None);
+        let first = setup.called.lock().unwrap()[0];
+        assert_eq!(*setup.called.lock().unwrap(), [first, first]);
+        assert_eq!(setup.net.dials(first).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_stays_rejected_is_the_answer() {
+        let setup = setup(2, &[certificate_rejected, certificate_rejected]).await;
+        assert_eq!(code(&setup.call().await), Some(Code::Unauthenticated));
+        assert_eq!(setup.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejected_certificate_is_the_answer_too_when_no_new_connection_is_had() {
+        let setup = setup(1, &[certificate_rejected]).await;
+        setup.net.set(address(1), Host::Refuses);
+        assert_eq!(code(&setup.call().await), Some(Code::Unauthenticated));
+        assert_eq!(setup.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxys_503_is_unavailable() {
+        let setup = setup(
+            2,
+            &[|| {
+                let mut reply = ok();
+                *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                Ok(reply)
+            }],
+        )
+        .await;
+        assert_eq!(setup.call().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(setup.calls(), 2);
+    }
+}
