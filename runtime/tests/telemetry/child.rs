@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ask2do_token_runtime::metrics::{Format, Metrics};
 use ask2do_token_runtime::telemetry::{self, Inject, Trust};
@@ -89,7 +89,9 @@ async fn the_process_under_test() {
         "many" => (many(), Duration::from_secs(1)),
         _ => (flood(), Duration::from_secs(1)),
     };
+    let began = Instant::now();
     telemetry.shutdown(limit).await;
+    said["flush_seconds"] = began.elapsed().as_secs().into();
     said["metrics"] = metrics.encode(Format::Classic).into();
     say(&said);
 }
