@@ -139,6 +139,8 @@ impl Metrics {
         help: &'static str,
         metric: impl Metric,
     ) {
+        // prometheus-client writes it as it is.
+        debug_assert!(!help.contains(['\\', '\n']), "{name}: {help}");
         let kind = metric.metric_type();
         self.registry.register(family(name, &kind), help, metric);
         self.catalogue.push(Described {
