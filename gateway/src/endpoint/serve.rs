@@ -17,6 +17,7 @@ use super::answer::Outcome;
 use super::{BODY_BYTES, Endpoint, HEADER_BYTES, Serving};
 use crate::failure::Failure;
 use crate::minter::{MintedToken, Minter};
+use crate::origin::only;
 use crate::session::{SessionCheck, SessionError, SessionUser};
 
 /// The longest time for a body of at most [`BODY_BYTES`].
@@ -188,13 +189,16 @@ fn log(failure: &Failure, request: &HeaderMap) {
         Failure::Session(SessionError::LoginRequired { why }) => debug!(code, why, "no session"),
         Failure::Mint(_) => debug!(code, "no token"), // The minter has said why.
         Failure::Overloaded => warn!(code, "too many requests in flight"),
-        Failure::CrossSite => info!(
-            code,
-            sec_fetch_site = ?request.get("sec-fetch-site"),
-            origin = ?request.get(header::ORIGIN),
-            host = ?request.get(header::HOST),
-            "refused as a cross-site request"
-        ),
+        Failure::CrossSite => {
+            let shown = |name: &str| only(request, name).unwrap_or_default();
+            info!(
+                code,
+                sec_fetch_site = shown("sec-fetch-site"),
+                origin = shown("origin"),
+                host = shown("host"),
+                "refused as a cross-site request"
+            );
+        }
         _ => debug!(code, "refused"),
     }
 }

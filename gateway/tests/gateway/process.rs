@@ -4,19 +4,19 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use ask2do_token_tls::{Authorities, ClientTls, Identity, Versions, Watched, https_client_config};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fakes::PATH;
+use crate::fakes::{PATH, serve};
 
 /// A CA, and files of certificates that it has issued.
 struct Ca {
@@ -376,6 +376,86 @@ async fn it_is_ready_once_the_keys_were_had_and_runs_before() {
     tokio::spawn(async move { axum::serve(provider, router).await });
     gateway.until_ready().await;
     assert!(gateway.stop().success());
+}
+
+#[tokio::test]
+async fn the_browsers_trace_goes_on_to_the_panel_without_its_baggage() {
+    let folder = folder(&Ca::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let panel = serve(Router::new().fallback(async move |headers: HeaderMap| {
+        keep.lock().unwrap().push(headers);
+        StatusCode::UNAUTHORIZED
+    }))
+    .await;
+    let gateway = Gateway::start(
+        folder.path(),
+        &format!(
+            r#"
+            [session]
+            mode = "forward"
+            [session.forward]
+            url = "http://{panel}/whoami"
+            "#
+        ),
+    );
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = post(&plain(), gateway.http)
+        .header("cookie", "sid=1")
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .header("tracestate", "vendor=1")
+        .header("baggage", "user=1");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["x-request-id"], trace);
+    let seen = seen.lock().unwrap();
+    let sent = seen[0]["traceparent"].to_str().unwrap();
+    // In the browser's trace, under a span of the gateway's; nothing is exported, so it is not recorded.
+    assert!(sent.starts_with(&format!("00-{trace}-")), "{sent}");
+    assert!(!sent.contains("00f067aa0ba902b7"), "{sent}");
+    assert!(sent.ends_with("-00"), "{sent}");
+    assert!(!seen[0].contains_key("tracestate"));
+    assert!(!seen[0].contains_key("baggage"));
+}
+
+#[tokio::test]
+async fn the_panel_is_verified_by_its_ca() {
+    let ca = Ca::new();
+    let folder = folder(&ca);
+    // The panel is another gateway with TLS: it refuses the question, which shows that it got it.
+    let panel = Gateway::start(
+        folder.path(),
+        r#"
+        [http]
+        allow_get = true
+        [http.tls]
+        certificate_file = "http.crt"
+        private_key_file = "http.key"
+        [session]
+        mode = "forward"
+        [session.forward]
+        url = "https://localhost/"
+        "#,
+    );
+    let url = format!("https://localhost:{}{PATH}", panel.http.port());
+    for (ca_file, answer) in [
+        ("ca.crt", "LOGIN_REQUIRED"),
+        ("", "SESSION_CHECK_UNAVAILABLE"),
+    ] {
+        let gateway = Gateway::start(
+            folder.path(),
+            &format!(
+                r#"
+                [session]
+                mode = "forward"
+                [session.forward]
+                url = "{url}"
+                ca_file = "{ca_file}"
+                "#
+            ),
+        );
+        let request = post(&plain(), gateway.http).header("cookie", "sid=1");
+        assert_eq!(code(request).await.1, answer, "{ca_file}");
+    }
 }
 
 #[test]
