@@ -46,6 +46,10 @@ enum Command {
     #[command(hide = true)]
     Server(ask2do_token_server::Arguments),
 
+    /// Runs the real gateway
+    #[command(hide = true)]
+    Gateway(ask2do_token_gateway::Arguments),
+
     /// Runs the demo panel
     #[command(hide = true)]
     Panel(panel::Options),
@@ -84,6 +88,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             on_a_runtime("ask2do-cloud-simulated", cloud::run(options))
         }
         Some(Command::Server(arguments)) => return Ok(ask2do_token_server::run(&arguments)),
+        Some(Command::Gateway(arguments)) => return Ok(ask2do_token_gateway::run(&arguments)),
         Some(Command::Panel(options)) => on_a_runtime("ask2do-demo-panel", panel::run(options)),
         None => on_a_runtime("ask2do-token-playground", demo::run(arguments.demo)),
     };

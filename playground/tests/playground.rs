@@ -72,8 +72,8 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
+        // It may have ended already. Asked, rather than killed, it removes its folder.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let _ = self.process.wait();
     }
 }
@@ -136,7 +136,8 @@ fn it_stays_up_with_lines_to_copy_until_it_is_asked_to_end() {
 #[test]
 #[cfg(target_os = "linux")]
 fn children_end_with_a_parent_that_is_killed() {
-    let mut up = Up::start(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = Up::start(&["--dir", dir.path().to_str().unwrap()]);
     let children = children(up.process.id());
     assert!(children.len() >= 2, "{children:?}");
     assert_eq!(up.signal(Signal::KILL), None);

@@ -62,6 +62,12 @@ pub(crate) fn parts(folder: &Folder, ports: Ports) -> Vec<Part> {
             ready: Ready::Saying(ports.admin(), "/readyz"),
         },
         Part {
+            name: "gateway",
+            service: "ask2do-token-gateway",
+            arguments: vec!["gateway".into(), "--config".into(), file("gateway.toml")],
+            ready: Ready::Saying(ports.gateway_admin(), "/readyz"),
+        },
+        Part {
             name: "demo panel",
             service: "ask2do-demo-panel",
             arguments: vec![
