@@ -5,6 +5,7 @@
 mod certs;
 mod connection;
 mod exit;
+mod gateway;
 mod health;
 mod mint;
 mod trace;
@@ -12,7 +13,7 @@ mod trace;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use exit::Exit;
 
@@ -36,7 +37,7 @@ enum Command {
 
 /// Runs the command line with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match Arguments::try_parse_from(arguments) {
+    match Arguments::parse_all(arguments) {
         Ok(arguments) => arguments.command.run().into(),
         Err(error) => {
             // Help and versions end here too, on stdout and with 0. Nobody left to read it is no error.
@@ -47,6 +48,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Exit::Done.into()
             }
         }
+    }
+}
+
+impl Arguments {
+    fn parse_all(arguments: impl IntoIterator<Item = OsString>) -> clap::error::Result<Self> {
+        Self::from_arg_matches(&Self::described().try_get_matches_from(arguments)?)
+    }
+
+    fn described() -> clap::Command {
+        Self::command().mut_subcommand("health", health::without_endpoint_at_a_gateway)
     }
 }
 
@@ -62,12 +73,32 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn parse(line: &str) -> clap::error::Result<Arguments> {
+        let words = line.split_whitespace().map(OsString::from);
+        Arguments::parse_all(std::iter::once("ask2do-token".into()).chain(words))
+    }
 
     #[test]
     fn the_arguments_are_consistent() {
-        Arguments::command().debug_assert();
+        Arguments::described().debug_assert();
+    }
+
+    #[test]
+    fn a_health_check_needs_the_service_or_a_gateway() {
+        parse("health --endpoint token:8443 --ca ca.crt").unwrap();
+        parse("health --refused --endpoint token:8443 --ca ca.crt").unwrap();
+        parse("health --gateway http://gateway:8080/api/ask2do/token").unwrap();
+        for wrong in [
+            "health",
+            "health --endpoint token:8443",
+            "health --refused",
+            "health --gateway gateway:8080",
+            "health --gateway ftp://gateway/x",
+            "health --refused --gateway http://gateway/",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

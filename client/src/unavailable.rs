@@ -57,6 +57,18 @@ impl Unavailable {
         self.kind
     }
 
+    /// Whether the service was there, and turned this caller's certificate, or the lack of one, away. With
+    /// several addresses: what the first of them said.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_refusal_of_the_caller(&self) -> bool {
+        self.source.as_deref().is_some_and(|error| {
+            matches!(
+                handshake_failure(error),
+                HandshakeFailure::RefusedByPeer | HandshakeFailure::NoCertificate
+            )
+        })
+    }
+
     pub(crate) fn new(kind: UnavailableKind, detail: impl Into<Arc<str>>) -> Self {
         Self {
             kind,

@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 
 use super::exit::Exit;
 use super::trace;
-use crate::{BuildError, DEFAULT_DEADLINE, TokenClient};
+use crate::{BuildError, DEFAULT_DEADLINE, TokenClient, TokenClientBuilder};
 
 /// Where the service is, and who calls.
 #[derive(Debug, Args)]
@@ -36,21 +36,31 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn client(self) -> Result<TokenClient, BuildError> {
+        let builder = self.builder();
+        match (self.cert, self.key) {
+            (Some(cert), Some(key)) => builder.identity_files(cert, key).build(),
+            _ => builder.build(),
+        }
+    }
+
+    /// Makes clients that have no certificate.
+    pub(super) fn anonymous(self) -> impl Fn() -> TokenClientBuilder {
+        move || self.builder()
+    }
+
+    fn builder(&self) -> TokenClientBuilder {
         let endpoint = if self.endpoint.contains("://") {
-            self.endpoint
+            self.endpoint.clone()
         } else {
             format!("https://{}", self.endpoint)
         };
-        let mut builder = TokenClient::builder(endpoint)
-            .ca_file(self.ca)
+        let builder = TokenClient::builder(endpoint)
+            .ca_file(&self.ca)
             .deadline(self.timeout.unwrap_or(DEFAULT_DEADLINE));
-        if let (Some(cert), Some(key)) = (self.cert, self.key) {
-            builder = builder.identity_files(cert, key);
+        match &self.server_name {
+            Some(name) => builder.server_name(name),
+            None => builder,
         }
-        if let Some(name) = self.server_name {
-            builder = builder.server_name(name);
-        }
-        builder.build()
     }
 }
 

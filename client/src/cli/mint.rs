@@ -29,6 +29,9 @@ pub(super) struct Mint {
     /// Print one line of JSON, also when the call fails
     #[arg(long)]
     json: bool,
+    /// Only say when the token ends: the token itself is not printed, so that no log keeps it
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
 }
 
 /// The line that every caller, in every language, prints.
@@ -70,6 +73,9 @@ impl Mint {
         let user = PanelUser::new(self.id, self.role);
         match client.mint_token(&user).await {
             Ok(minted) if self.json => Exit::Done.print(&json(&Line::minted(&minted))),
+            Ok(minted) if self.check => {
+                Exit::Done.print(&format!("minted, until {}", rfc3339(minted.expires_at())))
+            }
             Ok(minted) => Exit::Done.print(minted.expose_token()),
             Err(error) => {
                 let exit = Exit::of_call(&error).complain(&Described(&error));
