@@ -30,7 +30,7 @@
 
   window.addEventListener("ask2do:call", ({ detail: { status, ms, traceId, error, code, at } }) => {
     put("call-status", status === 200 ? "200 OK" : `${status || "–"} ${error ?? ""}`.trim());
-    put("call-code", code ?? (status === 200 ? "a token" : "–"));
+    put("call-code", code ?? (status === 200 ? "minted" : "–"));
     put("call-time", `${ms} ms`);
     put("call-at", at.toLocaleTimeString());
     put("call-trace", traceId);
