@@ -69,6 +69,10 @@ impl<M: Mint> MintToken<M> {
             let request = message::read(&head.headers, body).await?;
             let user = &*user.insert(to_user(request)?);
             let _in_flight = self.admission.admit(caller, user)?;
+            if Instant::now() >= deadline {
+                // Begun, it would only be broken off.
+                return Err(MintError::CloudTimeout.into());
+            }
             Ok(self.mint.mint(user, deadline).await?)
         };
         // The mint keeps the deadline itself; this holds for reading the request too.

@@ -6,7 +6,7 @@ use time::Duration as Validity;
 use tokio::time::Instant;
 
 use crate::pki::{Ca, PANEL};
-use crate::support::{Running, caller, until, within};
+use crate::support::{Files, PORTS, Running, caller, until, within};
 
 /// What the contract promises of removals.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -35,6 +35,28 @@ async fn a_removed_caller_is_refused_on_the_connection_it_has() {
     .await;
     assert!(removed.elapsed() < PROMISED, "{:?}", removed.elapsed());
     assert!(!panel.ended.is_finished());
+}
+
+#[tokio::test]
+async fn callers_in_the_configuration_file_are_followed_too() {
+    let files = Files::new("");
+    files.write("server.toml", &format!("{PORTS}{}", caller("panel", PANEL)));
+    let server = Running::start_from(files).await;
+    let panel = server.panel().await;
+    assert!(panel.mint("42", "admin").await.is_ok());
+    let other = caller("other", "spiffe://demo/other");
+    server
+        .files
+        .write("server.toml", &format!("{PORTS}{other}"));
+    until("the caller is refused", async || {
+        panel.mint("42", "admin").await.is_err()
+    })
+    .await;
+    let (_, metrics) = server.admin("/metrics").await;
+    assert!(
+        metrics.contains("\nask2do_settings_needing_restart 0\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -122,9 +144,8 @@ async fn a_new_certificate_is_shown_to_new_connections() {
 #[tokio::test]
 async fn another_setting_that_changes_is_counted_as_needing_a_restart() {
     let server = Running::start().await;
-    let toml = "callers_file = \"callers.toml\"\nlimits.in_flight = 1\n\
-                grpc.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n";
-    server.files.write("server.toml", toml);
+    let toml = format!("callers_file = \"callers.toml\"\nlimits.in_flight = 1\n{PORTS}");
+    server.files.write("server.toml", &toml);
     until("the change is counted", async || {
         let (_, metrics) = server.admin("/metrics").await;
         metrics.contains("\nask2do_settings_needing_restart 1\n")

@@ -42,6 +42,8 @@ use crate::pki::{Ca, PANEL, Pair};
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) const ORIGIN: &str = "https://localhost";
+/// Of a `server.toml`: any free ones.
+pub(crate) const PORTS: &str = "grpc.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n";
 pub(crate) const MINT_TOKEN: &str = "/ask2do.token.v1.TokenService/MintToken";
 
 /// Mints at once, but for the user `held`, who waits for [`FakeMint::release`].
@@ -97,10 +99,9 @@ impl Files {
         files.write("tls.key", &server.key);
         files.write("tenant-key", "a-tenant-key\n");
         files.write("callers.toml", &caller("panel", PANEL));
-        let ports = "grpc.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n";
         files.write(
             "server.toml",
-            &format!("callers_file = \"callers.toml\"\n{ports}{toml}"),
+            &format!("callers_file = \"callers.toml\"\n{PORTS}{toml}"),
         );
         files
     }
@@ -139,7 +140,10 @@ impl Running {
     }
 
     pub(crate) async fn start_with(toml: &str) -> Self {
-        let files = Files::new(toml);
+        Self::start_from(Files::new(toml)).await
+    }
+
+    pub(crate) async fn start_from(files: Files) -> Self {
         let (inputs, _) = inputs::read(&files.arguments()).unwrap();
         let mint = FakeMint::default();
         let metrics = Metrics::new("test", "0");
