@@ -143,6 +143,8 @@ fn alert_failure(alert: AlertDescription) -> HandshakeFailure {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
+        // A CA of the name that is trusted, but with another key: made anew.
+        | AlertDescription::DecryptError
         | AlertDescription::AccessDenied => HandshakeFailure::RefusedByPeer,
         AlertDescription::ProtocolVersion => HandshakeFailure::ProtocolVersion,
         _ => HandshakeFailure::Other,
