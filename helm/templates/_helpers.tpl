@@ -87,20 +87,25 @@ keys are sorted, so that the same values always give the same bytes.
 {{- range $key := keys $table | sortAlpha }}
 {{- $value := index $table $key }}
 {{- if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}
-{{ $key }} = {{ include "ask2do.tomlValue" $value }}
+{{ include "ask2do.tomlKey" $key }} = {{ include "ask2do.tomlValue" $value }}
 {{- end }}
 {{- end }}
 {{- range $key := keys $table | sortAlpha }}
 {{- $value := index $table $key }}
 {{- if kindIs "map" $value }}
 {{- if $value }}
-{{- $name := ternary $key (printf "%s.%s" $path $key) (eq $path "") }}
+{{- $quoted := include "ask2do.tomlKey" $key }}
+{{- $name := ternary $quoted (printf "%s.%s" $path $quoted) (eq $path "") }}
 
 [{{ $name }}]
 {{- include "ask2do.toml" (dict "table" $value "path" $name) }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- define "ask2do.tomlKey" -}}
+{{- if regexMatch "^[A-Za-z0-9_-]+$" . -}}{{ . }}{{- else -}}{{ . | toJson }}{{- end -}}
 {{- end -}}
 
 {{- define "ask2do.tomlValue" -}}

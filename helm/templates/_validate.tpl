@@ -19,9 +19,6 @@
 {{- if and $v.tls.existingSecret $v.tls.certManager.enabled -}}
 {{- fail "tls.existingSecret and tls.certManager.enabled are both set: keep one source of the server's certificate" -}}
 {{- end -}}
-{{- if not (or $v.tls.existingSecret $v.tls.certManager.enabled) -}}
-{{- fail "the server has no certificate: set tls.existingSecret to a Secret with tls.crt and tls.key, or tls.certManager.enabled=true with tls.certManager.issuerRef" -}}
-{{- end -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name is missing: name the Issuer or ClusterIssuer of the server's certificate" -}}
 {{- end -}}
@@ -29,6 +26,9 @@
 {{- if $v.gateway.enabled -}}
 {{- include "ask2do.validateWorkload" (dict "name" "gateway" "values" $v.gateway) -}}
 {{- include "ask2do.validateGateway" . -}}
+{{- end -}}
+{{- if and $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled -}}
+{{- fail "monitoring.serviceMonitor and monitoring.podMonitor are both enabled: every pod would be scraped twice; keep one" -}}
 {{- end -}}
 {{- if and (or $v.ingress.enabled $v.httpRoute.enabled) (not $v.gateway.enabled) -}}
 {{- fail "ingress and httpRoute route to the gateway: set gateway.enabled=true, or turn them off" -}}
@@ -68,6 +68,10 @@
 {{- end -}}
 {{- if and $g.identity.certManager.enabled (not (or $g.identity.certManager.uris $g.identity.certManager.dnsNames)) -}}
 {{- fail "gateway.identity.certManager needs one SAN, in uris or dnsNames: the one that the gateway's entry in callers names" -}}
+{{- end -}}
+{{- $asksOut := or (eq $session.mode "forward") (and (eq $session.mode "jwt") $session.jwt.jwks_url) -}}
+{{- if and .Values.networkPolicy.enabled $asksOut (not .Values.networkPolicy.sessionTo) -}}
+{{- fail (printf "networkPolicy.sessionTo is empty: the gateway could not reach what session.mode %q asks; name its peers (podSelector, namespaceSelector or ipBlock) and networkPolicy.sessionPort" $session.mode) -}}
 {{- end -}}
 {{- range $key := list "public_origins" "allowed_origins" -}}
 {{- range $origin := dig "http" $key (list) $g.config -}}
