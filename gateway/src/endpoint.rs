@@ -156,6 +156,36 @@ impl FromStr for EndpointPath {
 /// process beyond that: no global subscriber, provider or handler is installed.
 ///
 /// `sessions` says who is logged in, `minter` is the way to the token service.
+///
+/// ```
+/// use ask2do_token_gateway::{Endpoint, Minter, SessionCheck, SessionError, SessionUser, router};
+/// use axum::{Router, http::request::Parts};
+///
+/// /// What the panel's own middleware leaves in a request.
+/// #[derive(Clone)]
+/// struct CurrentUser {
+///     id: u64,
+///     role: String,
+/// }
+///
+/// struct PanelSessions;
+///
+/// impl SessionCheck for PanelSessions {
+///     async fn check(&self, request: &Parts) -> Result<SessionUser, SessionError> {
+///         let user = request
+///             .extensions
+///             .get::<CurrentUser>()
+///             .ok_or(SessionError::LoginRequired { why: "no session" })?;
+///         SessionUser::new(user.id.to_string(), [user.role.clone()])
+///             .map_err(|error| SessionError::Unavailable { why: error.to_string() })
+///     }
+/// }
+///
+/// fn with_tokens(panel: Router, token_client: impl Minter) -> Router {
+///     let endpoint = Endpoint::new("/api/ask2do/token".parse().expect("a path"));
+///     panel.merge(router(endpoint, PanelSessions, token_client))
+/// }
+/// ```
 pub fn router<S: SessionCheck, M: Minter>(endpoint: Endpoint, sessions: S, minter: M) -> Router {
     let path = endpoint.path.clone();
     let serving = Arc::new(Serving {

@@ -26,7 +26,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 impl<S: SessionCheck, M: Minter> Serving<S, M> {
     pub(super) async fn serve(&self, request: Request) -> Response {
         let started = Instant::now();
-        let traced = Traced::begin(&self.endpoint, &request);
+        let route = Some(self.endpoint.path.as_str());
+        let traced = Traced::begin(&self.endpoint, &request, route);
         let (request, body) = request.into_parts();
         let outcome = self
             .outcome(&request, body)
@@ -99,7 +100,7 @@ impl<S: SessionCheck, M: Minter> Serving<S, M> {
 /// Answers a request to a path where nothing is.
 pub(super) fn refuse(endpoint: &Endpoint, request: &Request) -> Response {
     let started = Instant::now();
-    let traced = Traced::begin(endpoint, request);
+    let traced = Traced::begin(endpoint, request, None);
     let outcome = Outcome::Failed(Failure::NotFound);
     finish(endpoint, request.headers(), &traced, started, &outcome)
 }
@@ -113,7 +114,7 @@ struct Traced {
 impl Traced {
     /// In the browser's trace, unless this runs inside a span of the application that mounted the router,
     /// which then has decided.
-    fn begin(endpoint: &Endpoint, request: &Request) -> Self {
+    fn begin(endpoint: &Endpoint, request: &Request, route: Option<&str>) -> Self {
         let mounted = !Span::current().is_none();
         let method = match *request.method() {
             Method::POST => "POST",
@@ -124,13 +125,23 @@ impl Traced {
         };
         let span = info_span!(
             "token request",
-            otel.name = method,
+            otel.name = field::Empty,
             otel.kind = "server",
             otel.status_code = field::Empty,
             http.request.method = method,
+            http.route = route,
             http.response.status_code = field::Empty,
             error.type = field::Empty,
         );
+        if !span.is_disabled() {
+            match route {
+                Some(route) => span.record(
+                    "otel.name",
+                    field::display(format_args!("{method} {route}")),
+                ),
+                None => span.record("otel.name", method),
+            };
+        }
         let id = if mounted {
             telemetry::trace_id(&span)
         } else {

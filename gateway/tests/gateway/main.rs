@@ -15,4 +15,5 @@ mod forward;
 mod jwt;
 mod mount;
 mod process;
+mod trace;
 mod users;
