@@ -31,16 +31,21 @@ pub const MAX_DEADLINE: Duration = Duration::from_millis(99_999_999);
 pub struct TokenClientBuilder {
     endpoint: String,
     server_name: Option<String>,
-    ca: Option<Source<Vec<u8>>>,
-    identity: Option<Source<(Vec<u8>, Zeroizing<Vec<u8>>), (PathBuf, PathBuf)>>,
+    ca: Option<CaSource>,
+    identity: Option<IdentitySource>,
     deadline: Duration,
     resolver: Box<dyn Resolve>,
     observer: Option<Arc<dyn Observer>>,
 }
 
-enum Source<Memory, Files = PathBuf> {
-    Memory(Memory),
-    Files(Files),
+enum CaSource {
+    Pem(Vec<u8>),
+    File(PathBuf),
+}
+
+enum IdentitySource {
+    Pem(Vec<u8>, Zeroizing<Vec<u8>>),
+    Files(PathBuf, PathBuf),
 }
 
 /// Why no client could be made.
@@ -114,13 +119,13 @@ impl TokenClientBuilder {
     /// The file of CA certificates (PEM) that the service's certificate is verified by. It is read
     /// again while the client lives.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.ca = Some(Source::Files(path.into()));
+        self.ca = Some(CaSource::File(path.into()));
         self
     }
 
     /// The same from memory.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca = Some(Source::Memory(pem.into()));
+        self.ca = Some(CaSource::Pem(pem.into()));
         self
     }
 
@@ -134,7 +139,10 @@ impl TokenClientBuilder {
         certificate: impl Into<PathBuf>,
         private_key: impl Into<PathBuf>,
     ) -> Self {
-        self.identity = Some(Source::Files((certificate.into(), private_key.into())));
+        self.identity = Some(IdentitySource::Files(
+            certificate.into(),
+            private_key.into(),
+        ));
         self
     }
 
@@ -144,8 +152,8 @@ impl TokenClientBuilder {
         certificate: impl Into<Vec<u8>>,
         private_key: impl Into<Vec<u8>>,
     ) -> Self {
-        let pair = (certificate.into(), Zeroizing::new(private_key.into()));
-        self.identity = Some(Source::Memory(pair));
+        let private_key = Zeroizing::new(private_key.into());
+        self.identity = Some(IdentitySource::Pem(certificate.into(), private_key));
         self
     }
 
@@ -204,12 +212,12 @@ impl TokenClientBuilder {
 }
 
 fn authorities(
-    source: Source<Vec<u8>>,
+    source: CaSource,
     reloaders: &mut Vec<Reloader>,
 ) -> Result<Watched<Authorities>, BuildError> {
     match source {
-        Source::Memory(pem) => Ok(Watched::fixed(Authorities::from_pem(&pem)?)),
-        Source::Files(path) => {
+        CaSource::Pem(pem) => Ok(Watched::fixed(Authorities::from_pem(&pem)?)),
+        CaSource::File(path) => {
             let (watched, reloader) = Authorities::watch("ca", path)?;
             reloaders.push(reloader);
             Ok(watched)
@@ -218,15 +226,16 @@ fn authorities(
 }
 
 fn identity(
-    source: Source<(Vec<u8>, Zeroizing<Vec<u8>>), (PathBuf, PathBuf)>,
+    source: IdentitySource,
     reloaders: &mut Vec<Reloader>,
 ) -> Result<Watched<Identity>, BuildError> {
     match source {
-        Source::Memory((certificate, key)) => {
-            Ok(Watched::fixed(Identity::from_pem(&certificate, &key)?))
+        IdentitySource::Pem(certificate, private_key) => {
+            let identity = Identity::from_pem(&certificate, &private_key)?;
+            Ok(Watched::fixed(identity))
         }
-        Source::Files((certificate, key)) => {
-            let (watched, reloader) = Identity::watch(certificate, key)?;
+        IdentitySource::Files(certificate, private_key) => {
+            let (watched, reloader) = Identity::watch(certificate, private_key)?;
             reloaders.push(reloader);
             Ok(watched)
         }

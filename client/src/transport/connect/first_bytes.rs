@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-/// A stream that reports the outcome of its first read.
+/// A stream that reports the outcome of its first read, or of the write that failed before it.
 pub(super) struct FirstBytes<T> {
     stream: T,
     report: Option<oneshot::Sender<io::Result<()>>>,
@@ -57,13 +57,38 @@ fn copy(error: &io::Error) -> io::Error {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
+impl<T: AsyncRead + Unpin> FirstBytes<T> {
+    /// A peer that refuses a certificate says so and closes, and what is written after that fails.
+    /// Then what it said is still there to be read, and tells more than a broken pipe.
+    fn written<R>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if let Poll::Ready(Err(error)) = &written
+            && let Some(report) = self.report.take()
+        {
+            let mut scratch = [0];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            let said = match Pin::new(&mut self.stream).poll_read(context, &mut scratch) {
+                Poll::Ready(Err(said)) => copy(&said),
+                Poll::Ready(Ok(())) | Poll::Pending => copy(error),
+            };
+            // Nobody listens once the time for the handshake is up.
+            _ = report.send(Err(said));
+        }
+        written
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -71,7 +96,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -79,7 +105,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let written = Pin::new(&mut self.stream).poll_flush(context);
+        self.written(context, written)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -112,5 +139,47 @@ mod tests {
         near.read_to_end(&mut Vec::new()).await.unwrap();
         let error = outcome.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    /// Refuses what is written, with words still to be read.
+    struct Refusing;
+
+    impl AsyncRead for Refusing {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            _buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let alert = rustls::AlertDescription::UnknownCA;
+            let error = rustls::Error::AlertReceived(alert);
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+        }
+    }
+
+    impl AsyncWrite for Refusing {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            _bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_reports_what_the_peer_said() {
+        let (mut stream, outcome) = FirstBytes::new(Refusing);
+        let written = stream.write_all(b"x").await.unwrap_err();
+        assert_eq!(written.kind(), io::ErrorKind::BrokenPipe);
+        let said = outcome.await.unwrap().unwrap_err();
+        assert!(said.to_string().contains("UnknownCA"), "{said}");
     }
 }
