@@ -10,13 +10,20 @@
     reason = "a test's helpers may panic as the test may"
 )]
 
+pub mod admin;
 pub mod binaries;
+pub mod caller;
+pub mod pki;
 pub mod process;
+pub mod reply;
+pub mod suite;
+pub mod wire;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
 /// The longest that a test waits for something that must happen. Generous: these machines are noisy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Polls `condition` until it gives a value.
 ///

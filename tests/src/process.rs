@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -142,20 +141,6 @@ impl Process {
         .await
     }
 
-    /// Waits for the record that says where a port listens.
-    ///
-    /// # Panics
-    ///
-    /// When none comes.
-    pub async fn listening(&mut self, port: &str) -> SocketAddr {
-        let record = self
-            .record(&format!("listening on {port}"), |record| {
-                record["message"] == "listening" && record["port"] == port
-            })
-            .await;
-        record["address"].as_str().unwrap().parse().unwrap()
-    }
-
     /// Sends a signal.
     ///
     /// # Panics
@@ -182,3 +167,20 @@ impl Process {
         status
     }
 }
+
+/// Of a failed case, whatever its processes had to say.
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.output.lines();
+            let last = lines.len().saturating_sub(SHOWN_LINES);
+            eprintln!("--- {}, its last lines:", self.name);
+            for line in &lines[last..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// How much of a process's output a failed case shows.
+const SHOWN_LINES: usize = 60;
