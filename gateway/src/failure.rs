@@ -274,6 +274,35 @@ mod tests {
     }
 
     #[test]
+    fn every_row_is_in_the_docs() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gateway.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let own = [
+            Failure::NotFound,
+            Failure::MethodNotAllowed,
+            Failure::HeaderTooLarge,
+            Failure::BodyTooLarge,
+            Failure::BodyBroken,
+            Failure::BodyTimeout,
+            Failure::CrossSite,
+            Failure::Overloaded,
+            Failure::Session(SessionError::login_required("x")),
+            Failure::Session(SessionError::unavailable("x")),
+        ];
+        let mint = Reason::ALL
+            .iter()
+            .map(|reason| Failure::Mint((*reason).into()));
+        for row in own.into_iter().chain(mint).map(|failure| failure.row()) {
+            let begin = format!("| {} | `{}` |", row.status.as_u16(), row.error);
+            let code = format!("`{}`", row.reason);
+            let there = page
+                .lines()
+                .any(|line| line.starts_with(&begin) && line.contains(&code));
+            assert!(there, "{begin} {code}");
+        }
+    }
+
+    #[test]
     fn the_services_own_time_to_come_back_is_passed_on() {
         let row = |reason, retry_after| {
             Failure::Mint(MintFailure {

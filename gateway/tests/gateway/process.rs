@@ -346,6 +346,38 @@ async fn the_proxy_is_known_by_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let folder = folder(&old);
+    let gateway = Gateway::start(
+        folder.path(),
+        r#"
+        [http.tls]
+        certificate_file = "http.crt"
+        private_key_file = "http.key"
+        [session]
+        mode = "header"
+        [session.header]
+        trusted_cidrs = ["127.0.0.1/32"]
+        id_header = "X-User-Id"
+        role_header = "X-User-Role"
+        "#,
+    );
+    gateway.until_ready().await;
+    let url = format!("https://localhost:{}{PATH}", gateway.http.port());
+    let ask = |ca: &Ca| ca.client(None).post(&url).send();
+    assert_eq!(ask(&old).await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert!(ask(&new).await.is_err());
+    let (certificate, key) = new.issue(&["localhost"], None);
+    std::fs::write(folder.path().join("http.crt"), certificate).unwrap();
+    std::fs::write(folder.path().join("http.key"), key).unwrap();
+    while ask(&new).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(ask(&old).await.is_err());
+}
+
+#[tokio::test]
 async fn it_is_ready_once_the_keys_were_had_and_runs_before() {
     let folder = folder(&Ca::new());
     let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
