@@ -37,8 +37,8 @@ pub use exchange::ReplyBody;
 pub(crate) use resolve::Literal;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 
-use crate::code::Code;
 use crate::endpoint::Endpoint;
+use crate::error::MintError;
 use crate::unavailable::Unavailable;
 use exchange::{Failure, Reply};
 
@@ -126,6 +126,7 @@ impl Inner {
             server.port = self.endpoint.port,
             rpc.response.status_code = field::Empty,
             error.type = field::Empty,
+            ask2do.reason = field::Empty,
         )
     }
 
@@ -162,20 +163,19 @@ impl Inner {
 
 fn record(span: &Span, outcome: &Result<Reply, Status>) {
     let failure = match outcome {
-        Ok(reply) => attempts::status(reply).map(|status| status.code()),
-        Err(status) => Some(status.code()),
+        Ok(reply) => attempts::status(reply),
+        Err(status) => Some(status.clone()),
     };
-    match failure {
-        None => {
-            span.record("rpc.response.status_code", "OK");
-        }
-        Some(code) => {
-            let name = Code::from_tonic(code).as_str();
-            span.record("rpc.response.status_code", name);
-            span.record("error.type", name);
-            span.record("otel.status_code", "ERROR");
-        }
-    }
+    let Some(status) = failure else {
+        span.record("rpc.response.status_code", "OK");
+        return;
+    };
+    let error = MintError::from(status);
+    let code = error.code().as_str();
+    span.record("rpc.response.status_code", code);
+    span.record("error.type", code);
+    span.record("otel.status_code", "ERROR");
+    span.record("ask2do.reason", error.reason().as_str());
 }
 
 impl From<Failure> for Status {

@@ -13,8 +13,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::connect::Connect;
-use super::lane::{self, SPACING};
-use super::pool::{Choice, Demand, Member, Pool, Tick, Wish};
+use super::lane;
+use super::pool::{Choice, Demand, FRESH, Member, Pool, Tick, Wish};
 use super::resolve::Resolve;
 use super::task::Task;
 use crate::unavailable::Unavailable;
@@ -205,7 +205,6 @@ async fn supervise<C: Connect>(shared: Arc<Shared<C>>) {
 async fn follow<C: Connect>(shared: &Arc<Shared<C>>) {
     let mut lanes = Lanes::default();
     while Instant::now() < shared.idle_at() {
-        let looked_up = Instant::now();
         match shared.look_up().await {
             Ok(found) if found.is_empty() => {
                 shared.unresolved(io::Error::other("it has no address"));
@@ -213,12 +212,11 @@ async fn follow<C: Connect>(shared: &Arc<Shared<C>>) {
             Ok(found) => lanes.set(shared, &shared.selected(found)),
             Err(error) => shared.unresolved(error),
         }
-        let now = shared.tick();
+        let (now, looked_up) = (shared.tick(), Instant::now());
         tokio::select! {
             () = tokio::time::sleep_until(looked_up + LOOKUP_INTERVAL) => {}
-            // Only a call that has no address at all is served by an earlier lookup.
-            () = shared.wanted_after(now), if lanes.by_address.is_empty() => {
-                tokio::time::sleep_until(looked_up + SPACING).await;
+            () = shared.wanted_after(now) => {
+                tokio::time::sleep_until(looked_up + FRESH).await;
             }
         }
     }
@@ -259,6 +257,7 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::transport::fakes::{FakeDns, FakeNet, Host};
+    use crate::transport::lane::SPACING;
 
     type Addresses = Result<Vec<SocketAddr>, io::ErrorKind>;
 
@@ -471,9 +470,20 @@ mod tests {
             let begun = Instant::now();
             let cause = pick(&balancer).await.unwrap_err();
             assert_eq!(cause.kind(), crate::UnavailableKind::Resolution);
-            assert!(begun.elapsed() <= SPACING);
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(pick(&balancer).await.unwrap(), address(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_that_all_moved_fail_no_call() {
+        let net = up([1, 2]);
+        let balancer = balancer(&net, [addresses([1]), addresses([2])]);
+        assert_eq!(pick(&balancer).await.unwrap(), address(1));
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        net.cut(address(1), Host::Refuses);
+        assert_eq!(pick(&balancer).await.unwrap(), address(2));
     }
 
     #[derive(Debug)]

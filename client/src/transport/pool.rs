@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connect::Connection;
 use crate::unavailable::Unavailable;
+
+/// How long a lookup is as good as a new one. After that a call for which every address failed waits
+/// for another: the servers may all have moved.
+pub(super) const FRESH: Duration = Duration::from_millis(500);
 
 /// The order of events. Instants of a clock may be equal; these never are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +66,7 @@ pub(crate) struct Pool<C> {
 #[derive(Debug)]
 struct Lookup {
     ended: Tick,
+    at: Instant,
     failure: Option<Unavailable>,
 }
 
@@ -141,8 +148,7 @@ impl<C: Connection> Pool<C> {
         let Some(lookup) = &self.lookup else {
             return Choice::Wait;
         };
-        // The name is looked up all the time: only with no address at all is it worth waiting for.
-        let stale = self.lanes.is_empty() && lookup.ended <= wish.asked;
+        let stale = lookup.ended <= wish.asked && lookup.at.elapsed() > FRESH;
         if stale || self.lanes.values().any(|lane| lane.is_hopeful(wish)) {
             return Choice::Wait;
         }
@@ -161,10 +167,7 @@ impl<C: Connection> Pool<C> {
 
     /// The addresses are these. Gives back those that are new.
     pub(crate) fn resolved(&mut self, ended: Tick, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-        self.lookup = Some(Lookup {
-            ended,
-            failure: None,
-        });
+        self.looked_up(ended, None);
         self.lanes.retain(|address, _| addresses.contains(address));
         let mut new = Vec::new();
         for &address in addresses {
@@ -182,9 +185,14 @@ impl<C: Connection> Pool<C> {
 
     /// The addresses could not be looked up: those that are known stay.
     pub(crate) fn unresolved(&mut self, ended: Tick, cause: Unavailable) {
+        self.looked_up(ended, Some(cause));
+    }
+
+    fn looked_up(&mut self, ended: Tick, failure: Option<Unavailable>) {
         self.lookup = Some(Lookup {
             ended,
-            failure: Some(cause),
+            at: Instant::now(),
+            failure,
         });
     }
 
@@ -325,11 +333,14 @@ mod tests {
         assert_eq!(cause.to_string(), "one again; two");
     }
 
-    #[test]
-    fn a_failed_lookup_with_no_address_is_the_cause() {
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_lookup_with_no_address_is_the_cause() {
         let mut pool = Pool::<FakeConnection>::empty();
         assert!(matches!(pool.choose(&wish(1), 0), Choice::Wait));
         pool.unresolved(Tick(2), cause("no such name"));
+        assert!(matches!(pool.choose(&wish(1), 0), Choice::Fail(_)));
+        assert!(matches!(pool.choose(&wish(3), 0), Choice::Fail(_)));
+        tokio::time::advance(FRESH * 2).await;
         assert!(matches!(pool.choose(&wish(1), 0), Choice::Fail(_)));
         assert!(matches!(pool.choose(&wish(3), 0), Choice::Wait));
     }
