@@ -10,8 +10,6 @@ use crate::{MintError, TokenClientBuilder};
 
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    #[command(flatten)]
-    connection: Option<Connection>,
     /// Prove that strangers are refused: 0 if the service turns away both a caller without a certificate
     /// and one whose certificate another CA issued. This caller's own certificate is not used
     #[arg(long)]
@@ -19,6 +17,9 @@ pub(super) struct Health {
     /// Prove that this gateway refuses a logged-out call: 0 if it answers 401. Its whole URL
     #[arg(long, value_name = "URL", conflicts_with = "refused")]
     gateway: Option<Gateway>,
+    // Last, so that its heading stands over its own options alone.
+    #[command(flatten)]
+    connection: Option<Connection>,
 }
 
 /// A gateway is asked for itself: `--endpoint` and `--ca` are needed without `--gateway` alone.

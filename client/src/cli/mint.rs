@@ -18,8 +18,6 @@ const TIME: &[BorrowedFormatItem<'_>] =
 
 #[derive(Debug, Args)]
 pub(super) struct Mint {
-    #[command(flatten)]
-    connection: Connection,
     /// The panel's own id of the user
     #[arg(long)]
     id: String,
@@ -32,6 +30,9 @@ pub(super) struct Mint {
     /// Only say when the token ends: the token itself is not printed, so that no log keeps it
     #[arg(long, conflicts_with = "json")]
     check: bool,
+    // Last, so that its heading stands over its own options alone.
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// The line that every caller, in every language, prints.
