@@ -184,11 +184,18 @@ pub async fn cloud(authority: &Authority) -> Cloud {
 impl Setup {
     /// With `--set key=value`.
     #[must_use]
-    pub fn set(mut self, key: &str, value: &str) -> Self {
+    pub fn set(self, key: &str, value: &str) -> Self {
+        let mut this = self.unset(key);
+        this.settings.push(format!("{key}={value}"));
+        this
+    }
+
+    /// Without what was set for `key`.
+    #[must_use]
+    pub fn unset(mut self, key: &str) -> Self {
         let of_key = format!("{key}=");
         self.settings
             .retain(|setting| !setting.starts_with(&of_key));
-        self.settings.push(format!("{key}={value}"));
         self
     }
 

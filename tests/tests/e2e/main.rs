@@ -10,9 +10,11 @@
 )]
 
 mod cloud;
+mod configuration;
 mod deadlines;
 mod inputs;
 mod mtls;
+mod ports;
 
 use std::process::ExitCode;
 
@@ -24,5 +26,7 @@ fn main() -> ExitCode {
     inputs::add(&mut suite);
     cloud::add(&mut suite);
     deadlines::add(&mut suite);
+    configuration::add(&mut suite);
+    ports::add(&mut suite);
     suite.run()
 }
