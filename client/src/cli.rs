@@ -28,8 +28,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Mint one token and print it: the token alone, or JSON.
+    #[command(after_help = exit::HELP)]
     Mint(mint::Mint),
     /// Ask the service whether it takes calls (grpc.health.v1).
+    #[command(after_help = exit::HELP)]
     Health(health::Health),
     /// Make a throwaway CA, a server certificate and caller certificates.
     Certs(certs::Certs),

@@ -11,7 +11,9 @@ Exit codes:
   0  done
   1  the service answered with an error, or the call's own timer ran out
   2  usage, or a local file that is missing, unreadable or would be overwritten
-  3  the service is unavailable: no connection, TLS failed, draining";
+  3  the service is unavailable: no connection, TLS failed, draining
+
+TRACEPARENT and TRACESTATE, where they are set, name the trace that a call belongs to.";
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

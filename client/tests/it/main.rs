@@ -14,3 +14,4 @@ mod frames;
 mod pki;
 mod refusals;
 mod service;
+mod tracing_spans;
