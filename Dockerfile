@@ -1,10 +1,11 @@
-# Copies prebuilt static binaries onto nothing. Build them, and both images, by `deploy/images`.
+# Copies prebuilt static binaries onto nothing. `image/build` compiles them, stages them, and builds both images:
 #
 #   docker build --target ask2do-token -t ask2do-token .
 #   buildah --storage-driver vfs bud --timestamp 0 --target ask2do-token -t ask2do-token .
+#
+# No file of public roots: they are compiled into the binaries (webpki-roots).
 
 FROM scratch AS base
-COPY --chmod=0444 target/image/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.licenses="Apache-2.0" \
