@@ -127,6 +127,19 @@ impl Caller {
     ///
     /// When TLS says nothing of what it agreed on.
     pub async fn try_connect(&self, address: SocketAddr) -> io::Result<Connection> {
+        self.open(address, false).await
+    }
+
+    /// The same, deaf to the server's wish to end the connection.
+    ///
+    /// # Panics
+    ///
+    /// When there is no connection.
+    pub async fn connect_deaf(&self, address: SocketAddr) -> Connection {
+        self.open(address, true).await.unwrap()
+    }
+
+    async fn open(&self, address: SocketAddr, is_deaf: bool) -> io::Result<Connection> {
         let stream = self.handshake(address).await?;
         let session = stream.get_ref().1;
         let tls = Agreed {
@@ -138,7 +151,7 @@ impl Caller {
             resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             certificate: session.peer_certificates().unwrap()[0].clone().into_owned(),
         };
-        let (stream, wire) = Wire::tap(stream);
+        let (stream, wire) = Wire::tap(stream, is_deaf);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

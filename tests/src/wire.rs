@@ -1,9 +1,10 @@
 //! Reads along on a connection, for what HTTP/2 libraries keep to themselves.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -32,15 +33,19 @@ pub struct Goaway {
 pub struct Tapped<S> {
     stream: S,
     wire: Wire,
+    is_deaf: bool,
+    heard: VecDeque<u8>,
 }
 
 impl Wire {
-    /// Reads along on `stream`.
-    pub fn tap<S>(stream: S) -> (Tapped<S>, Self) {
+    /// Reads along on `stream`. A deaf caller hears no GOAWAY and no PING, and goes on as if there were none.
+    pub fn tap<S>(stream: S, is_deaf: bool) -> (Tapped<S>, Self) {
         let wire = Self::default();
         let tapped = Tapped {
             stream,
             wire: wire.clone(),
+            is_deaf,
+            heard: VecDeque::new(),
         };
         (tapped, wire)
     }
@@ -67,18 +72,22 @@ impl Wire {
 }
 
 impl Seen {
-    fn read(&mut self, bytes: &[u8]) {
+    /// Reads along, and gives what the caller is to see of it once its frames are whole.
+    fn read(&mut self, bytes: &[u8], is_deaf: bool) -> Vec<u8> {
         const SETTINGS: u8 = 4;
+        const PING: u8 = 6;
         const GOAWAY: u8 = 7;
+        let mut heard = Vec::new();
         self.unread.extend_from_slice(bytes);
         // RFC 9113, 4.1: length (24 bits), type, flags, stream.
         while let Some((head, rest)) = self.unread.split_first_chunk::<9>() {
             let length =
                 usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             let Some(payload) = rest.get(..length) else {
-                return;
+                break;
             };
-            match head[3] {
+            let kind = head[3];
+            match kind {
                 GOAWAY => self.goaways.push(Goaway {
                     last_stream: number(&payload[..4]),
                     error: number(&payload[4..8]),
@@ -91,8 +100,12 @@ impl Seen {
                 }
                 _ => {}
             }
-            self.unread.drain(..9 + length);
+            let frame = self.unread.drain(..9 + length);
+            if !(is_deaf && matches!(kind, PING | GOAWAY)) {
+                heard.extend(frame);
+            }
         }
+        heard
     }
 }
 
@@ -106,10 +119,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.wire.0.lock().unwrap().read(&buf.filled()[before..]);
-        polled
+        let this = &mut *self;
+        while this.heard.is_empty() {
+            let mut bytes = [0; 4096];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut seen = this.wire.0.lock().unwrap();
+            this.heard.extend(seen.read(read.filled(), this.is_deaf));
+        }
+        let count = this.heard.len().min(buf.remaining());
+        buf.put_slice(&this.heard.drain(..count).collect::<Vec<_>>());
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ask2do_token_playground::cloud::{Cloud, CloudConfig};
+use ask2do_token_playground::certificates::https_server;
+use ask2do_token_playground::cloud::{Cloud, CloudConfig, TenantKeys};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -166,18 +167,27 @@ impl World {
     }
 }
 
-/// A cloud with a certificate of `authority`.
+/// A cloud with a certificate of `authority`, that accepts [`TENANT_KEY`].
 ///
 /// # Panics
 ///
 /// When it cannot listen.
 pub async fn cloud(authority: &Authority) -> Cloud {
+    cloud_with(authority, TenantKeys::Given(TENANT_KEY.to_owned())).await
+}
+
+/// A cloud with a certificate of `authority`, that accepts these keys.
+///
+/// # Panics
+///
+/// When it cannot listen.
+pub async fn cloud_with(authority: &Authority, tenant_keys: TenantKeys) -> Cloud {
     let issued = authority.issue(&Leaf::server());
-    let tls = ask2do_token_playground::certificates::https_server(
-        issued.certificate.as_bytes(),
-        issued.key.as_bytes(),
-    );
-    let config = CloudConfig::https(TENANT_KEY, tls.unwrap());
+    let tls = https_server(issued.certificate.as_bytes(), issued.key.as_bytes());
+    let config = CloudConfig {
+        tenant_keys,
+        ..CloudConfig::https(TENANT_KEY, tls.unwrap())
+    };
     Cloud::start(config).await.unwrap()
 }
 

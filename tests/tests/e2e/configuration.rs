@@ -16,14 +16,46 @@ type Spoil = fn(&World, Setup) -> Setup;
 
 /// One mistake, and words that its report must have; the first is the key.
 const MISTAKES: &[(&str, Spoil, &[&str])] = &[
-    ("an empty key file", |_, s| s.file("tenant-key", ""), &["cloud.tenant_key_file", "tenant-key", "empty"]),
-    ("a key file with a line end alone", |_, s| s.file("tenant-key", "\n"), &["cloud.tenant_key_file", "empty"]),
-    ("a key file with NUL", |_, s| s.file("tenant-key", "tk_canary\0x"), &["cloud.tenant_key_file", "control character"]),
-    ("a key file of two lines", |_, s| s.file("tenant-key", "tk_canary\ntk_canary\n"), &["cloud.tenant_key_file", "white space"]),
-    ("a key file that is no text", |_, s| s.file("tenant-key", b"tk_canary\xff"), &["cloud.tenant_key_file", "UTF-8"]),
-    ("a key file of 1 MiB", |_, s| s.file("tenant-key", "k".repeat(1024 * 1024)), &["cloud.tenant_key_file", "longer than"]),
-    ("a key file of 2 MiB", |_, s| s.file("tenant-key", "k".repeat(2 * 1024 * 1024)), &["cloud.tenant_key_file", "larger than"]),
-    ("no key file", |_, s| s.without("tenant-key"), &["cloud.tenant_key_file", "cannot be read"]),
+    (
+        "an empty key file",
+        |_, s| s.file("tenant-key", ""),
+        &["cloud.tenant_key_file", "tenant-key", "empty"],
+    ),
+    (
+        "a key file with a line end alone",
+        |_, s| s.file("tenant-key", "\n"),
+        &["cloud.tenant_key_file", "empty"],
+    ),
+    (
+        "a key file with NUL",
+        |_, s| s.file("tenant-key", "tk_canary\0x"),
+        &["cloud.tenant_key_file", "control character"],
+    ),
+    (
+        "a key file of two lines",
+        |_, s| s.file("tenant-key", "tk_canary\ntk_canary\n"),
+        &["cloud.tenant_key_file", "white space"],
+    ),
+    (
+        "a key file that is no text",
+        |_, s| s.file("tenant-key", b"tk_canary\xff"),
+        &["cloud.tenant_key_file", "UTF-8"],
+    ),
+    (
+        "a key file of 1 MiB",
+        |_, s| s.file("tenant-key", "k".repeat(1024 * 1024)),
+        &["cloud.tenant_key_file", "longer than"],
+    ),
+    (
+        "a key file of 2 MiB",
+        |_, s| s.file("tenant-key", "k".repeat(2 * 1024 * 1024)),
+        &["cloud.tenant_key_file", "larger than"],
+    ),
+    (
+        "no key file",
+        |_, s| s.without("tenant-key"),
+        &["cloud.tenant_key_file", "cannot be read"],
+    ),
     (
         "a folder for a key file",
         |_, s| {
@@ -35,12 +67,31 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
     ),
     (
         "the key as a file and as a variable",
-        |_, s| s.set("cloud.tenant_key_file", "tenant-key").variable("ASK2DO_TENANT_KEY", TENANT_KEY),
-        &["cloud.tenant_key_file", "ASK2DO_TENANT_KEY", "one of the two"],
+        |_, s| {
+            s.set("cloud.tenant_key_file", "tenant-key")
+                .variable("ASK2DO_TENANT_KEY", TENANT_KEY)
+        },
+        &[
+            "cloud.tenant_key_file",
+            "ASK2DO_TENANT_KEY",
+            "one of the two",
+        ],
     ),
-    ("no CA", |_, s| s.without("ca.crt"), &["grpc.client_ca_file", "ca.crt", "cannot be read"]),
-    ("an empty CA", |_, s| s.file("ca.crt", ""), &["grpc.client_ca_file", "empty"]),
-    ("a key for a CA", |w, s| s.file("ca.crt", w.callers.issue(&Leaf::client()).key), &["grpc.client_ca_file"]),
+    (
+        "no CA",
+        |_, s| s.without("ca.crt"),
+        &["grpc.client_ca_file", "ca.crt", "cannot be read"],
+    ),
+    (
+        "an empty CA",
+        |_, s| s.file("ca.crt", ""),
+        &["grpc.client_ca_file", "empty"],
+    ),
+    (
+        "a key for a CA",
+        |w, s| s.file("ca.crt", w.callers.issue(&Leaf::client()).key),
+        &["grpc.client_ca_file"],
+    ),
     (
         "a certificate and another one's key",
         |w, s| s.file("tls.key", w.servers.issue(&Leaf::server()).key),
@@ -50,7 +101,8 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
         "an expired certificate",
         |w, s| {
             let pair = w.servers.issue(&Leaf::server().valid(-7200, -3600));
-            s.file("tls.crt", pair.certificate).file("tls.key", pair.key)
+            s.file("tls.crt", pair.certificate)
+                .file("tls.key", pair.key)
         },
         &["grpc.certificate_file", "expired"],
     ),
@@ -58,11 +110,16 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
         "a certificate that is not valid yet",
         |w, s| {
             let pair = w.servers.issue(&Leaf::server().valid(3600, 7200));
-            s.file("tls.crt", pair.certificate).file("tls.key", pair.key)
+            s.file("tls.crt", pair.certificate)
+                .file("tls.key", pair.key)
         },
         &["grpc.certificate_file", "not valid before"],
     ),
-    ("no caller", |_, s| s.file("server.toml", ""), &["callers", "nobody may mint", "allow_any_caller"]),
+    (
+        "no caller",
+        |_, s| s.file("server.toml", ""),
+        &["callers", "nobody may mint", "allow_any_caller"],
+    ),
     (
         "callers and allow_any_caller",
         |_, s| s.file("server.toml", format!("allow_any_caller = true\n{CALLERS}")),
@@ -70,7 +127,10 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
     ),
     (
         "callers twice over",
-        |_, s| s.set("callers_file", "callers.toml").file("callers.toml", CALLERS),
+        |_, s| {
+            s.set("callers_file", "callers.toml")
+                .file("callers.toml", CALLERS)
+        },
         &["callers_file", "one of the two"],
     ),
     (
@@ -88,14 +148,26 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
         |_, s| s.set("cloud.url", "http://cloud.ask2do.com"),
         &["cloud.url", "https"],
     ),
-    ("a broken cloud CA", |_, s| s.file("cloud-ca.crt", "x"), &["cloud.ca_file"]),
-    ("no TOML", |_, s| s.file("server.toml", "callers = ["), &["server.toml:1", "TOML"]),
+    (
+        "a broken cloud CA",
+        |_, s| s.file("cloud-ca.crt", "x"),
+        &["cloud.ca_file"],
+    ),
+    (
+        "no TOML",
+        |_, s| s.file("server.toml", "callers = ["),
+        &["server.toml:1", "TOML"],
+    ),
     (
         "a variable with an unknown key",
         |_, s| s.variable("ASK2DO_GRPC__LISTN", "127.0.0.1:0"),
         &["ASK2DO_GRPC__LISTN", "unknown key", "listen"],
     ),
-    ("an argument with an unknown key", |_, s| s.set("grpc.listn", "127.0.0.1:0"), &["grpc.listn", "unknown key"]),
+    (
+        "an argument with an unknown key",
+        |_, s| s.set("grpc.listn", "127.0.0.1:0"),
+        &["grpc.listn", "unknown key"],
+    ),
 ];
 
 /// Five mistakes in one file, each at its own key.
@@ -137,17 +209,23 @@ pub(crate) fn add(suite: &mut Suite) {
         });
     }
     suite.case("configuration: --check reports five mistakes at once", five);
-    suite.case("configuration: a mistake comes before any port", before_any_port);
-    suite.case("configuration: --check says ok, and binds nothing", || async {
-        let world = World::new().await;
-        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = taken.local_addr().unwrap().to_string();
-        let setup = world.server().set("grpc.listen", &address);
-        assert_eq!(setup.run(&["--check"]).await, (0, "ok".to_owned()));
-        let (code, text) = world.server().set("grpc.listen", &address).run(&[]).await;
-        assert_eq!(code, 1, "{text}");
-        assert!(text.contains(&address), "{text}");
-    });
+    suite.case(
+        "configuration: a mistake comes before any port",
+        before_any_port,
+    );
+    suite.case(
+        "configuration: --check says ok, and binds nothing",
+        || async {
+            let world = World::new().await;
+            let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = taken.local_addr().unwrap().to_string();
+            let setup = world.server().set("grpc.listen", &address);
+            assert_eq!(setup.run(&["--check"]).await, (0, "ok".to_owned()));
+            let (code, text) = world.server().set("grpc.listen", &address).run(&[]).await;
+            assert_eq!(code, 1, "{text}");
+            assert!(text.contains(&address), "{text}");
+        },
+    );
     suite.case_where_possible("configuration: an unreadable key file", unreadable);
     add_what_works(suite);
 }
@@ -163,7 +241,10 @@ async fn five() {
         assert_eq!(lines.len(), FIVE_KEYS.len(), "{text}");
         for (line, key) in lines.iter().zip(FIVE_KEYS) {
             let place = line.strip_prefix("server.toml:").expect("the file");
-            assert!(place.starts_with(|c: char| c.is_ascii_digit()), "{line}: no line");
+            assert!(
+                place.starts_with(|c: char| c.is_ascii_digit()),
+                "{line}: no line"
+            );
             assert!(line.contains(&format!(" {key}: ")), "{line}: not {key}");
             let is_unknown = line.contains("unknown key") && line.contains("timeout");
             assert!(line.contains("allowed: ") || is_unknown, "{line}");
@@ -203,65 +284,100 @@ async fn unreadable() -> Result<(), CannotRun> {
 
 fn add_what_works(suite: &mut Suite) {
     for (name, end) in [("LF", "\n"), ("CR LF", "\r\n")] {
-        suite.case(format!("configuration: a key file may end in {name}"), move || async move {
-            let world = World::new().await;
-            let setup = world.server().file("tenant-key", format!("{TENANT_KEY}{end}"));
-            works(&world, setup).await;
-        });
+        suite.case(
+            format!("configuration: a key file may end in {name}"),
+            move || async move {
+                let world = World::new().await;
+                let setup = world
+                    .server()
+                    .file("tenant-key", format!("{TENANT_KEY}{end}"));
+                works(&world, setup).await;
+            },
+        );
     }
     suite.case("configuration: the key may be a variable", || async {
         let world = World::new().await;
         let setup = world.server().without("tenant-key");
         works(&world, setup.variable("ASK2DO_TENANT_KEY", TENANT_KEY)).await;
     });
-    suite.case("configuration: callers may have a file of their own", || async {
-        let world = World::new().await;
-        let setup = world.server().file("server.toml", "callers_file = \"callers.toml\"");
-        works(&world, setup.file("callers.toml", CALLERS)).await;
-    });
-    suite.case("configuration: Kubernetes' own variables count for nothing", || async {
-        let world = World::new().await;
-        let noise = [
-            ("ASK2DO_TOKEN_PORT", "tcp://10.96.14.2:8443"),
-            ("ASK2DO_TOKEN_PORT_8443_TCP", "tcp://10.96.14.2:8443"),
-            ("ASK2DO_TOKEN_SERVICE_HOST", "10.96.14.2"),
-            ("ASK2DO_GRPC_PORT", "tcp://10.96.14.3:1"),
-            ("ASK2DO_CLOUD", "x"),
-            ("ASK2DO_HTTP__LISTEN", "the gateway's"),
-        ];
-        let mut setup = world.server();
-        for (name, value) in noise {
-            setup = setup.variable(name, value);
-        }
-        works(&world, setup).await;
-    });
-    suite.case("configuration: proxies of the environment are not used", || async {
-        let world = World::new().await;
-        let mut setup = world.server();
-        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"] {
-            setup = setup.variable(name, "http://127.0.0.1:1");
-        }
-        works(&world, setup).await;
-    });
-    suite.case("configuration: a variable overrides the file, an argument both", || async {
-        let world = World::new().await;
-        let file = format!("[admin]\nlisten = \"127.0.0.4:0\"\n{CALLERS}");
-        let setup = || world.server().unset("admin.listen").file("server.toml", &file);
-        let listens = async |setup: Setup| setup.start().await.admin.ip().to_string();
-        let variable = |setup: Setup| setup.variable("ASK2DO_ADMIN__LISTEN", "127.0.0.3:0");
-        assert_eq!(listens(setup()).await, "127.0.0.4");
-        assert_eq!(listens(variable(setup())).await, "127.0.0.3");
-        let argued = variable(setup()).set("admin.listen", "127.0.0.2:0");
-        assert_eq!(listens(argued).await, "127.0.0.2");
-    });
-    suite.case("configuration: a CA for the cloud stands beside the public ones", || async {
-        let world = World::new().await;
-        let other = Authority::new("not the cloud's");
-        let server = world.server().file("cloud-ca.crt", other.pem()).start().await;
-        let reply = server.connect(&world.panel()).await.mint("42", "admin").await;
-        reply.refused(Code::Unavailable, "CLOUD_UNAVAILABLE");
-        assert_eq!(world.cloud.calls().total, 0);
-    });
+    suite.case(
+        "configuration: callers may have a file of their own",
+        || async {
+            let world = World::new().await;
+            let setup = world
+                .server()
+                .file("server.toml", "callers_file = \"callers.toml\"");
+            works(&world, setup.file("callers.toml", CALLERS)).await;
+        },
+    );
+    suite.case(
+        "configuration: Kubernetes' own variables count for nothing",
+        || async {
+            let world = World::new().await;
+            let noise = [
+                ("ASK2DO_TOKEN_PORT", "tcp://10.96.14.2:8443"),
+                ("ASK2DO_TOKEN_PORT_8443_TCP", "tcp://10.96.14.2:8443"),
+                ("ASK2DO_TOKEN_SERVICE_HOST", "10.96.14.2"),
+                ("ASK2DO_GRPC_PORT", "tcp://10.96.14.3:1"),
+                ("ASK2DO_CLOUD", "x"),
+                ("ASK2DO_HTTP__LISTEN", "the gateway's"),
+            ];
+            let mut setup = world.server();
+            for (name, value) in noise {
+                setup = setup.variable(name, value);
+            }
+            works(&world, setup).await;
+        },
+    );
+    suite.case(
+        "configuration: proxies of the environment are not used",
+        || async {
+            let world = World::new().await;
+            let mut setup = world.server();
+            for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"] {
+                setup = setup.variable(name, "http://127.0.0.1:1");
+            }
+            works(&world, setup).await;
+        },
+    );
+    suite.case(
+        "configuration: a variable overrides the file, an argument both",
+        || async {
+            let world = World::new().await;
+            let file = format!("[admin]\nlisten = \"127.0.0.4:0\"\n{CALLERS}");
+            let setup = || {
+                world
+                    .server()
+                    .unset("admin.listen")
+                    .file("server.toml", &file)
+            };
+            let listens = async |setup: Setup| setup.start().await.admin.ip().to_string();
+            let variable = |setup: Setup| setup.variable("ASK2DO_ADMIN__LISTEN", "127.0.0.3:0");
+            assert_eq!(listens(setup()).await, "127.0.0.4");
+            assert_eq!(listens(variable(setup())).await, "127.0.0.3");
+            let argued = variable(setup()).set("admin.listen", "127.0.0.2:0");
+            assert_eq!(listens(argued).await, "127.0.0.2");
+        },
+    );
+    suite.case(
+        "configuration: a CA for the cloud stands beside the public ones",
+        || async {
+            let world = World::new().await;
+            let other = Authority::new("not the cloud's");
+            let server = world
+                .server()
+                .file("cloud-ca.crt", other.pem())
+                .start()
+                .await;
+            let reply = server
+                .connect(&world.panel())
+                .await
+                .mint("42", "admin")
+                .await;
+            reply.refused(Code::Unavailable, "CLOUD_UNAVAILABLE");
+            assert_eq!(world.cloud.calls().total, 0);
+        },
+    );
     suite.case("configuration: arguments that are none", || async {
         let world = World::new().await;
         for (arguments, code, words) in [
@@ -279,6 +395,12 @@ fn add_what_works(suite: &mut Suite) {
 
 async fn works(world: &World, setup: Setup) {
     let server = setup.start().await;
-    minted(&server.connect(&world.panel()).await.mint("42", "admin").await);
+    minted(
+        &server
+            .connect(&world.panel())
+            .await
+            .mint("42", "admin")
+            .await,
+    );
     server.end().await;
 }

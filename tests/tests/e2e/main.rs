@@ -12,9 +12,12 @@
 mod cloud;
 mod configuration;
 mod deadlines;
+mod drain;
 mod inputs;
+mod limits;
 mod mtls;
 mod ports;
+mod reload;
 
 use std::process::ExitCode;
 
@@ -28,5 +31,8 @@ fn main() -> ExitCode {
     deadlines::add(&mut suite);
     configuration::add(&mut suite);
     ports::add(&mut suite);
+    reload::add(&mut suite);
+    drain::add(&mut suite);
+    limits::add(&mut suite);
     suite.run()
 }

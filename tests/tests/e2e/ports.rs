@@ -21,60 +21,80 @@ const SERVING: &[u8] = &[0x08, 1];
 pub(crate) fn add(suite: &mut Suite) {
     let shared = Shared::new(World::server);
     let with = shared.clone();
-    suite.case("ports: the admin port answers what it is for", move || async move {
-        let (_, server) = with.get().await;
-        for (path, status, begins) in [
-            ("/livez", 200, "ok"),
-            ("/readyz", 200, "ok"),
-            ("/metrics", 200, "# "),
-            ("/", 404, "not found"),
-            ("/debug/pprof", 404, "not found"),
-        ] {
-            let (found, body) = server.get(path).await;
-            assert_eq!(found, status, "{path}");
-            assert!(body.starts_with(begins), "{path}: {body}");
-        }
-    });
-    let with = shared.clone();
-    suite.case("ports: each reason has a series before its first time", move || async move {
-        let (_, server) = with.get().await;
-        let text = server.get("/metrics").await.1;
-        for reason in [Reason::TenantKeyRejected, Reason::CloudTimeout, Reason::Overloaded] {
-            let series = format!(r#"ask2do_mints_total{{caller="panel",reason="{reason}"}}"#);
-            assert!(text.contains(&series), "{series}: {text}");
-        }
-        assert!(server.metric("process_resident_memory_bytes").await > 0.0);
-    });
-    let with = shared.clone();
-    suite.case("ports: health is for every certificate of the CA", move || async move {
-        let (world, server) = with.get().await;
-        let stranger = world.callers.issue(&Leaf::client().uri("spiffe://demo/probe"));
-        for caller in [world.panel(), world.caller(&stranger)] {
-            let connection = server.connect(&caller).await;
-            for service in ["", "ask2do.token.v1.TokenService"] {
-                let reply = health(&connection, service).await;
-                assert_eq!(reply.status().code(), Code::Ok);
-                assert_eq!(&reply.body[..], &framed(SERVING)[..], "{service}");
+    suite.case(
+        "ports: the admin port answers what it is for",
+        move || async move {
+            let (_, server) = with.get().await;
+            for (path, status, begins) in [
+                ("/livez", 200, "ok"),
+                ("/readyz", 200, "ok"),
+                ("/metrics", 200, "# "),
+                ("/", 404, "not found"),
+                ("/debug/pprof", 404, "not found"),
+            ] {
+                let (found, body) = server.get(path).await;
+                assert_eq!(found, status, "{path}");
+                assert!(body.starts_with(begins), "{path}: {body}");
             }
-            let reply = health(&connection, "nobody.v1").await;
-            assert_eq!(reply.status().code(), Code::NotFound);
-        }
-    });
+        },
+    );
     let with = shared.clone();
-    suite.case("ports: reflection is off unless it is on", move || async move {
-        let (world, server) = with.get().await;
-        let connection = server.connect(&world.panel()).await;
-        for path in REFLECTION {
-            let reply = connection.call(path, LIST_SERVICES).await.unwrap();
-            assert_eq!(reply.status().code(), Code::Unimplemented);
-        }
-        minted(&connection.mint("42", "admin").await);
-    });
+    suite.case(
+        "ports: each reason has a series before its first time",
+        move || async move {
+            let (_, server) = with.get().await;
+            let text = server.get("/metrics").await.1;
+            for reason in [
+                Reason::TenantKeyRejected,
+                Reason::CloudTimeout,
+                Reason::Overloaded,
+            ] {
+                let series = format!(r#"ask2do_mints_total{{caller="panel",reason="{reason}"}}"#);
+                assert!(text.contains(&series), "{series}: {text}");
+            }
+            assert!(server.metric("process_resident_memory_bytes").await > 0.0);
+        },
+    );
+    let with = shared.clone();
+    suite.case(
+        "ports: health is for every certificate of the CA",
+        move || async move {
+            let (world, server) = with.get().await;
+            let stranger = world
+                .callers
+                .issue(&Leaf::client().uri("spiffe://demo/probe"));
+            for caller in [world.panel(), world.caller(&stranger)] {
+                let connection = server.connect(&caller).await;
+                for service in ["", "ask2do.token.v1.TokenService"] {
+                    let reply = health(&connection, service).await;
+                    assert_eq!(reply.status().code(), Code::Ok);
+                    assert_eq!(&reply.body[..], &framed(SERVING)[..], "{service}");
+                }
+                let reply = health(&connection, "nobody.v1").await;
+                assert_eq!(reply.status().code(), Code::NotFound);
+            }
+        },
+    );
+    let with = shared.clone();
+    suite.case(
+        "ports: reflection is off unless it is on",
+        move || async move {
+            let (world, server) = with.get().await;
+            let connection = server.connect(&world.panel()).await;
+            for path in REFLECTION {
+                let reply = connection.call(path, LIST_SERVICES).await.unwrap();
+                assert_eq!(reply.status().code(), Code::Unimplemented);
+            }
+            minted(&connection.mint("42", "admin").await);
+        },
+    );
     suite.case("ports: reflection is for callers", || async {
         let world = World::new().await;
         let server = world.server().set("grpc.reflection", "true").start().await;
         let connection = server.connect(&world.panel()).await;
-        let stranger = world.callers.issue(&Leaf::client().uri("spiffe://demo/stranger"));
+        let stranger = world
+            .callers
+            .issue(&Leaf::client().uri("spiffe://demo/stranger"));
         let strange = server.connect(&world.caller(&stranger)).await;
         for path in REFLECTION {
             let reply = connection.call(path, LIST_SERVICES).await.unwrap();
@@ -90,15 +110,26 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.case("ports: the process keeps its memory to itself", || async {
         let world = World::new().await;
         let server = world.server().start().await;
-        minted(&server.connect(&world.panel()).await.mint("42", "admin").await);
+        minted(
+            &server
+                .connect(&world.panel())
+                .await
+                .mint("42", "admin")
+                .await,
+        );
         let process = format!("/proc/{}", server.process.id());
         let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
-        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
         let words: Vec<_> = core.unwrap().split_whitespace().collect();
         assert_eq!(words[4..6], ["0", "0"], "{limits}");
         // What cannot be dumped belongs to root, whoever runs it; and nobody else may read its memory.
         use std::os::unix::fs::MetadataExt as _;
-        assert_eq!(std::fs::metadata(format!("{process}/mem")).unwrap().uid(), 0);
+        assert_eq!(
+            std::fs::metadata(format!("{process}/mem")).unwrap().uid(),
+            0
+        );
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
         assert!(!status.contains("CoreDumping:\t1"), "{status}");
     });
