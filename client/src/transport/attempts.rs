@@ -55,6 +55,18 @@ struct Progress {
     rejected: Option<Reply>,
 }
 
+/// What follows an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Return,
+    /// To another connection: this one took no request.
+    Move,
+    /// Once more, if the budget allows.
+    Retry,
+    /// Once more, on a connection made with the certificates of now.
+    Renew,
+}
+
 /// What a reply says about another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -94,36 +106,46 @@ impl<C: Connect> Attempts<C> {
             };
             connected.store(true, Ordering::Relaxed);
             let outcome = member.connection.exchange(within(request, until)).await;
-            match &outcome {
-                Err(Failure::NotSent(cause)) if progress.moves < MOVES => {
-                    tracing::debug!(%cause, "moves to another connection");
-                    progress.moves += 1;
-                    member.retire();
-                    continue;
-                }
-                Err(Failure::Lost(_) | Failure::NotSent(_)) => member.retire(),
-                Ok(reply)
-                    if progress.rejected.is_none()
-                        && verdict(reply) == Verdict::CertificateRejected =>
-                {
+            if let Err(Failure::NotSent(_) | Failure::Lost(_)) = &outcome {
+                member.retire();
+            }
+            match progress.next(&outcome) {
+                Next::Move => progress.moves += 1,
+                Next::Renew => {
                     tracing::info!(address = %member.address, "certificate rejected: connects anew");
                     progress.demand.dialed_after = Some(self.balancer.tick());
                     progress.rejected = outcome.ok();
                     self.credentials.reread().await;
                     member.retire();
-                    continue;
                 }
-                Err(Failure::Refused(_)) => {}
-                Ok(reply) if verdict(reply) == Verdict::Unavailable => {}
-                _ => return outcome,
+                Next::Retry if self.budget.withdraw() => {
+                    tracing::info!(address = %member.address, "retries once");
+                    progress.retried = true;
+                    progress.demand.other_than = Some(member.address);
+                    tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
+                }
+                Next::Retry | Next::Return => return outcome,
             }
-            if progress.retried || !self.budget.withdraw() {
-                return outcome;
-            }
-            tracing::info!(address = %member.address, "retries once");
-            progress.retried = true;
-            progress.demand.other_than = Some(member.address);
-            tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
+        }
+    }
+}
+
+impl Progress {
+    fn next(&self, outcome: &Result<Reply, Failure>) -> Next {
+        let unavailable = if self.retried {
+            Next::Return
+        } else {
+            Next::Retry
+        };
+        match outcome {
+            Err(Failure::NotSent(_)) if self.moves < MOVES => Next::Move,
+            Err(Failure::NotSent(_) | Failure::Lost(_) | Failure::Refused(_)) => unavailable,
+            Err(Failure::Unreachable(_) | Failure::Ended(_)) => Next::Return,
+            Ok(reply) => match verdict(reply) {
+                Verdict::Unavailable => unavailable,
+                Verdict::CertificateRejected if self.rejected.is_none() => Next::Renew,
+                Verdict::CertificateRejected | Verdict::Final => Next::Return,
+            },
         }
     }
 }
@@ -319,7 +341,14 @@ mod tests {
         for outcome in [draining, refused, (|| Err(lost())) as Outcome] {
             let outcomes: &'static [Outcome] = Box::leak(Box::new([outcome]));
             let setup = setup(2, outcomes).await;
-            assert_eq!(code(&setup.call().await), None);
+            // Another call takes the turn in between, so that the first host's comes again.
+            let another = async {
+                tokio::task::yield_now().await;
+                setup.attempts.balancer.pick(&Demand::default()).await
+            };
+            let (outcome, another) = tokio::join!(setup.call(), another);
+            assert_eq!(code(&outcome), None);
+            another.unwrap();
             let called = setup.called.lock().unwrap();
             assert_eq!(called.len(), 2);
             assert_ne!(called[0], called[1]);
