@@ -206,7 +206,8 @@ impl Cloud {
         let json = HeaderValue::from_static("application/json");
         let mut headers = HeaderMap::from_iter([(ACCEPT, json.clone()), (CONTENT_TYPE, json)]);
         if self.settings.send_traceparent {
-            telemetry::inject(span, &mut headers, Inject::Traceparent);
+            // The request's own span, or the call's where the request has none.
+            telemetry::inject(&Span::current(), &mut headers, Inject::Traceparent);
         }
         let body = self.key.current().request_body(user);
         let response = client

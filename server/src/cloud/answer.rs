@@ -82,13 +82,15 @@ async fn refused(response: Response, cause: Cause) -> Result<Cause, Failure> {
 
 /// The body, in a buffer that is wiped and never grows; `None` where it is too large.
 async fn body(mut response: Response) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > MAX_BODY as u64 {
-        return Ok(None);
-    }
-    let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let capacity = match response.content_length().map(usize::try_from) {
+        // The HTTP library takes no more than what is announced. An answer has some 500 bytes.
+        Some(Ok(announced)) if announced <= MAX_BODY => announced,
+        Some(_) => return Ok(None),
+        None => MAX_BODY,
+    };
+    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
     while let Some(chunk) = response.chunk().await.map_err(Failure::from_transport)? {
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > capacity {
             return Ok(None);
         }
         body.extend_from_slice(&chunk);

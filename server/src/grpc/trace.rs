@@ -36,8 +36,12 @@ pub(super) fn mint_token(headers: &HeaderMap) -> Span {
     span
 }
 
-/// Says how the call ended.
+/// Says how the call ended, where somebody will see it: most traces are not exported, and what is recorded
+/// in them is not free.
 pub(super) fn ended(span: &Span, caller: Option<&str>, reason: &'static str, code: Code) {
+    if telemetry::sampled_trace_id(span).is_none() {
+        return;
+    }
     if let Some(caller) = caller {
         span.record(CALLER, caller);
     }
