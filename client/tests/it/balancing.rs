@@ -92,6 +92,43 @@ async fn goaway_in_the_middle_of_traffic_fails_no_call() {
 }
 
 #[tokio::test]
+async fn goaway_fails_no_call_that_waits_for_a_stream() {
+    let pki = Pki::new();
+    let (release, held) = tokio::sync::watch::channel(false);
+    let service = Service::start(
+        &pki,
+        answers(move |_| {
+            let mut held = held.clone();
+            async move {
+                held.wait_for(|released| *released).await.unwrap();
+                Ok(token())
+            }
+        }),
+    )
+    .await;
+    let client = pki
+        .client(service.endpoint())
+        .deadline(Duration::from_secs(600))
+        .build()
+        .unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..500 {
+        let client = client.clone();
+        calls.spawn(async move { client.mint_token(&user()).await });
+    }
+    // hyper's server takes 200 streams of one connection: the rest waits in the client.
+    service.until_called(199).await;
+    service.go_away();
+    // Those that waited have moved to another connection, which takes its 200.
+    service.until_called(399).await;
+    release.send_replace(true);
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    assert_eq!(service.calls(), 500);
+}
+
+#[tokio::test]
 async fn a_server_is_restarted_between_two_calls() {
     let pki = Pki::new();
     let mut service = Service::start(&pki, mints()).await;
