@@ -1,0 +1,91 @@
+// Runs one case against a playground that is up: `node run.mjs CASE`.
+//
+// PANEL is the demo panel's origin, CLOUD the simulated cloud's, CHROMIUM the browser, OUTPUT the
+// folder for screenshots. Exit code 0: it holds; the cause of anything else is on standard error.
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { chromium } from "playwright-core";
+
+import * as assistant from "./cases/assistant.mjs";
+import * as elsewhere from "./cases/elsewhere.mjs";
+import * as failures from "./cases/failures.mjs";
+import * as looks from "./cases/looks.mjs";
+
+const CASES = { ...assistant, ...elsewhere, ...failures, ...looks };
+// Generous: these machines are noisy. Nothing waits longer than it must.
+const PATIENCE = 90_000;
+
+const { PANEL, CLOUD, CHROMIUM, OUTPUT } = process.env;
+
+const LAUNCH = {
+  executablePath: CHROMIUM,
+  // A test's own pages in a container that has no user namespaces, and often no other user than root.
+  chromiumSandbox: false,
+  args: [
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+    // Names of other sites, and of a panel that is not `localhost`.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
+  ],
+};
+
+async function run(name) {
+  const profile = await mkdtemp(join(tmpdir(), "ask2do-browser-"));
+  const opened = [];
+  let browser;
+  try {
+    await CASES[name]({ panel: PANEL, calls, newPage, lenientPage, screenshot });
+  } finally {
+    await Promise.all(opened.map((one) => one.close()));
+    await rm(profile, { recursive: true, force: true });
+  }
+
+  /** A page in a browser profile of its own. */
+  async function newPage(options = {}) {
+    if (!browser) opened.push(browser = await chromium.launch(LAUNCH));
+    return watch(await browser.newContext(options));
+  }
+
+  /** One whose browser sends cookies along to third parties, as many still do: only a profile on disk can say so. */
+  async function lenientPage() {
+    await mkdir(join(profile, "Default"));
+    await writeFile(join(profile, "Default", "Preferences"), JSON.stringify({ profile: { cookie_controls_mode: 0 } }));
+    const context = await chromium.launchPersistentContext(profile, LAUNCH);
+    opened.push(context);
+    return watch(context);
+  }
+}
+
+/** A new page, by whose script errors and refused resources the case fails. */
+async function watch(context) {
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  page.on("pageerror", (error) => { throw error; });
+  page.on("console", (message) => {
+    if (message.type() === "error" && message.text().includes("Content Security Policy")) throw new Error(message.text());
+  });
+  return page;
+}
+
+async function screenshot(page, name) {
+  await mkdir(OUTPUT, { recursive: true });
+  // As tall as the page, so that what is fixed to the window's corner is at the page's end.
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ ...page.viewportSize(), height });
+  await page.screenshot({ path: join(OUTPUT, `${name}.png`), animations: "disabled" });
+}
+
+/** What the simulated cloud has counted. */
+async function calls() {
+  const response = await fetch(`${CLOUD}/_sim/calls`);
+  return response.json();
+}
+
+const name = process.argv[2];
+if (!Object.hasOwn(CASES, name)) {
+  console.error(`no such case: ${name}; there are: ${Object.keys(CASES).join(" ")}`);
+  process.exit(2);
+}
+await run(name);
