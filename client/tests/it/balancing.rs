@@ -89,6 +89,8 @@ async fn goaway_in_the_middle_of_traffic_fails_no_call() {
         service.go_away();
     }
     assert!(traffic.stop().await >= 200);
+    // The connections that went away are closed, not kept.
+    service.until_open(1).await;
 }
 
 #[tokio::test]
