@@ -9,6 +9,8 @@
     reason = "these are tests"
 )]
 
+mod cli;
+mod client;
 mod cloud;
 mod configuration;
 mod deadlines;
@@ -34,5 +36,7 @@ fn main() -> ExitCode {
     reload::add(&mut suite);
     drain::add(&mut suite);
     limits::add(&mut suite);
+    client::add(&mut suite);
+    cli::add(&mut suite);
     suite.run()
 }
