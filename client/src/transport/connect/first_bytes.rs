@@ -72,7 +72,13 @@ impl<T: AsyncRead + Unpin> FirstBytes<T> {
             let mut scratch = ReadBuf::new(&mut scratch);
             let said = match Pin::new(&mut self.stream).poll_read(context, &mut scratch) {
                 Poll::Ready(Err(said)) => copy(&said),
-                Poll::Ready(Ok(())) | Poll::Pending => copy(error),
+                Poll::Ready(Ok(())) => copy(error),
+                // The runtime has not noticed yet that there is something to read: when it has, this
+                // is polled again, and the write fails again.
+                Poll::Pending => {
+                    self.report = Some(report);
+                    return Poll::Pending;
+                }
             };
             // Nobody listens once the time for the handshake is up.
             _ = report.send(Err(said));
@@ -142,14 +148,22 @@ mod tests {
     }
 
     /// Refuses what is written, with words still to be read.
-    struct Refusing;
+    /// Refuses what is written, and says why at the second read.
+    #[derive(Default)]
+    struct Refusing {
+        is_noticed: bool,
+    }
 
     impl AsyncRead for Refusing {
         fn poll_read(
-            self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
             _buffer: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
+            if !std::mem::replace(&mut self.is_noticed, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let alert = rustls::AlertDescription::UnknownCA;
             let error = rustls::Error::AlertReceived(alert);
             Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
@@ -176,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_fails_reports_what_the_peer_said() {
-        let (mut stream, outcome) = FirstBytes::new(Refusing);
+        let (mut stream, outcome) = FirstBytes::new(Refusing::default());
         let written = stream.write_all(b"x").await.unwrap_err();
         assert_eq!(written.kind(), io::ErrorKind::BrokenPipe);
         let said = outcome.await.unwrap().unwrap_err();
