@@ -15,5 +15,4 @@ mod forward;
 mod jwt;
 mod mount;
 mod process;
-mod trace;
 mod users;
