@@ -20,11 +20,25 @@ use tokio::net::TcpStream;
 ///
 /// When `path` is none.
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    ask(address, path, "*/*").await
+}
+
+/// The body of one GET in a form of its choice.
+///
+/// # Panics
+///
+/// When there is none.
+pub async fn get_as(address: SocketAddr, path: &str, accept: &str) -> String {
+    ask(address, path, accept).await.unwrap().1
+}
+
+async fn ask(address: SocketAddr, path: &str, accept: &str) -> io::Result<(u16, String)> {
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
     let request = Request::get(path)
         .header("host", "admin")
+        .header("accept", accept)
         .body(Empty::<Bytes>::new())
         .unwrap();
     let exchange = async {

@@ -13,6 +13,8 @@
 pub mod admin;
 pub mod binaries;
 pub mod caller;
+pub mod canary;
+pub mod collector;
 pub mod files;
 pub mod load;
 pub mod pki;

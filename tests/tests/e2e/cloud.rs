@@ -13,11 +13,11 @@ use tokio::net::TcpListener;
 use tonic::Code;
 
 /// At least, and at most.
-type Seconds = (u64, u64);
+pub(crate) type Seconds = (u64, u64);
 
 /// What a caller gets.
 #[derive(Clone, Copy)]
-enum Row {
+pub(crate) enum Row {
     /// A token that lives so many seconds.
     Token(Seconds),
     /// A refusal: code, reason, and after how many seconds to come back.
@@ -38,7 +38,7 @@ const fn patience(seconds: Option<Seconds>) -> Row {
 }
 
 /// Panel id, row, and calls at the cloud. Each example of the simulated cloud's table is among them.
-const ROWS: &[(&str, Row, u64)] = &[
+pub(crate) const ROWS: &[(&str, Row, u64)] = &[
     ("slow-7s", TIMEOUT, 1),
     ("slow-50ms", LIVE, 1),
     ("status-200", INVALID, 1),

@@ -21,7 +21,7 @@ const ROLE: &str = "panel_user.role";
 
 /// What becomes of a request.
 #[derive(Clone, Copy)]
-enum Answer {
+pub(crate) enum Answer {
     Minted,
     /// PANEL_USER_INVALID, with these fields and descriptions.
     Invalid(&'static [(&'static str, &'static str)]),
@@ -34,7 +34,7 @@ enum Answer {
 use Answer::{Invalid, Minted, Role};
 
 /// Ids and roles.
-fn users() -> Vec<(&'static str, Vec<u8>, Vec<u8>, Answer)> {
+pub(crate) fn users() -> Vec<(&'static str, Vec<u8>, Vec<u8>, Answer)> {
     let admin = || b"admin".to_vec();
     let id = |name, id: &[u8], answer| (name, id.to_vec(), admin(), answer);
     let role = |name, role: &[u8], answer| (name, b"role".to_vec(), role.to_vec(), answer);
@@ -126,7 +126,7 @@ fn users() -> Vec<(&'static str, Vec<u8>, Vec<u8>, Answer)> {
 }
 
 /// Whole bodies that are not one message of the contract.
-fn bodies() -> Vec<(&'static str, Vec<u8>, Answer)> {
+pub(crate) fn bodies() -> Vec<(&'static str, Vec<u8>, Answer)> {
     let good = framed(&user("bodies", "admin")).to_vec();
     let bad = Answer::Request("does not decode");
     let flagged = |flag| [&[flag], &good[1..]].concat();

@@ -20,6 +20,7 @@ mod limits;
 mod mtls;
 mod ports;
 mod reload;
+mod secrets;
 
 use std::process::ExitCode;
 
@@ -38,5 +39,6 @@ fn main() -> ExitCode {
     limits::add(&mut suite);
     client::add(&mut suite);
     cli::add(&mut suite);
+    secrets::add(&mut suite);
     suite.run()
 }

@@ -14,7 +14,7 @@ use tonic::Code;
 
 /// What becomes of a caller.
 #[derive(Clone, Copy)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// Gets a token.
     Minted,
     /// Gets in, and may not mint.
@@ -28,7 +28,7 @@ use Outcome::{Alert, Minted, NotCaller};
 const DAY: i64 = 24 * 3600;
 
 /// Each certificate with its one defect, or none.
-const CERTIFICATES: &[(&str, fn(&World) -> Option<Pair>, Outcome)] = &[
+pub(crate) const CERTIFICATES: &[(&str, fn(&World) -> Option<Pair>, Outcome)] = &[
     ("the right one", |w| issued(w, client().uri(PANEL)), Minted),
     ("a DNS name", |w| issued(w, client().dns(LEGACY)), Minted),
     (
