@@ -12,6 +12,7 @@ mod child;
 mod load;
 mod measure;
 mod mint;
+mod panel;
 mod pki;
 mod report;
 mod servers;
@@ -54,6 +55,9 @@ struct Run {
     /// The folder of the release binaries.
     #[arg(long)]
     binaries: PathBuf,
+    /// The folder of the Express app, its modules installed.
+    #[arg(long)]
+    express: PathBuf,
     /// What is measured; all without it.
     #[arg(long)]
     scenario: Option<Scenario>,
@@ -75,6 +79,8 @@ struct Run {
 enum Scenario {
     /// The server beside a bare tonic and reqwest server.
     Mint,
+    /// Gateway and server beside an Express app.
+    Panel,
 }
 
 #[expect(clippy::print_stderr, reason = "a command line")]
@@ -121,6 +127,9 @@ async fn scenarios(only: Option<Scenario>, settings: &Settings, folder: &Path) -
     if wanted(Scenario::Mint) {
         report.mint = Some(mint::run(settings, folder).await?);
     }
+    if wanted(Scenario::Panel) {
+        report.panel = Some(panel::run(settings, folder).await?);
+    }
     Ok(report)
 }
 
@@ -139,6 +148,7 @@ impl Run {
         };
         Ok(Settings {
             binaries,
+            express: std::path::absolute(&self.express)?,
             cores,
             rounds,
             timing,

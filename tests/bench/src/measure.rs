@@ -13,6 +13,8 @@ use crate::load::{Round, Timing};
 pub(crate) struct Settings {
     /// Where the release binaries are.
     pub(crate) binaries: PathBuf,
+    /// Where the Express app is, its modules installed.
+    pub(crate) express: PathBuf,
     pub(crate) cores: Cores,
     pub(crate) rounds: usize,
     pub(crate) timing: Timing,
@@ -34,6 +36,28 @@ pub(crate) struct Server {
     pub(crate) rss_under_load: Vec<u64>,
     /// From exec to ready, milliseconds, each start.
     pub(crate) ready_ms: Vec<f64>,
+}
+
+/// Ours beside something else.
+#[derive(Debug, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) ours: Server,
+    pub(crate) other: Server,
+    /// Ours / other, by the best round of each.
+    pub(crate) cpu_ratio: f64,
+    /// The same for requests a second.
+    pub(crate) rate_ratio: f64,
+}
+
+impl Compared {
+    pub(crate) fn new(ours: Server, other: Server) -> Self {
+        Self {
+            cpu_ratio: ours.best_cpu_us / other.best_cpu_us,
+            rate_ratio: ours.best_rate / other.best_rate,
+            ours,
+            other,
+        }
+    }
 }
 
 impl Server {

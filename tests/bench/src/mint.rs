@@ -15,34 +15,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::child::Process;
 use crate::load::{self, Round, Slot};
-use crate::measure::{self, Settings};
+use crate::measure::{self, Compared, Settings};
 use crate::servers::{self, TokenServer};
 use crate::{Result, pki};
 
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: usize = 8;
 
-/// All that was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Measured {
-    /// The server.
-    pub(crate) ours: measure::Server,
-    /// What it is compared with.
-    pub(crate) bare: measure::Server,
-    /// Ours / bare, by the best round of each.
-    pub(crate) cpu_ratio: f64,
-    /// The same for requests a second.
-    pub(crate) rate_ratio: f64,
-}
-
 /// Measures, in rounds of both.
-pub(crate) async fn run(settings: &Settings, folder: &Path) -> Result<Measured> {
+pub(crate) async fn run(settings: &Settings, folder: &Path) -> Result<Compared> {
     let cloud = servers::stub_cloud(settings, folder).await?;
     let starts = servers::start_times(settings, folder, cloud.address).await?;
     let ours = TokenServer::start(settings, folder, cloud.address).await?;
@@ -57,17 +43,14 @@ pub(crate) async fn run(settings: &Settings, folder: &Path) -> Result<Measured> 
         of_bare.push(round(settings, &tls, bare.address, &bare.process).await?);
         measure::progress("mint", number, settings.rounds, &of_ours, &of_bare);
     }
-    let ours_measured = measure::Server::new(of_ours, vec![rest.0], starts);
-    let bare_measured = measure::Server::new(of_bare, vec![rest.1], Vec::new());
+    let compared = Compared::new(
+        measure::Server::new(of_ours, vec![rest.0], starts),
+        measure::Server::new(of_bare, vec![rest.1], Vec::new()),
+    );
     for process in [ours.process, bare.process, cloud.process] {
         process.end().await?;
     }
-    Ok(Measured {
-        cpu_ratio: ours_measured.best_cpu_us / bare_measured.best_cpu_us,
-        rate_ratio: ours_measured.best_rate / bare_measured.best_rate,
-        ours: ours_measured,
-        bare: bare_measured,
-    })
+    Ok(compared)
 }
 
 async fn round(

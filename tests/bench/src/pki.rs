@@ -18,7 +18,7 @@ use crate::Result;
 const CALLER: &str = "spiffe://bench/ns/panel/sa/backend";
 
 /// The tenant key: the stub takes any.
-const TENANT_KEY: &str = "tk_bench_0123456789abcdef0123456789abcdef";
+pub(crate) const TENANT_KEY: &str = "tk_bench_0123456789abcdef0123456789abcdef";
 
 /// Writes `ca.crt`; `tls.crt` and `tls.key` of the server; `caller.crt` and `caller.key`;
 /// `tenant-key`; and `server.toml` with the caller.

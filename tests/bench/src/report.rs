@@ -5,8 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Result;
-use crate::measure::{Server, Settings};
-use crate::mint;
+use crate::measure::{Compared, Server, Settings};
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -17,7 +16,9 @@ pub(crate) struct Report {
     rounds: usize,
     seconds_a_round: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) mint: Option<mint::Measured>,
+    pub(crate) mint: Option<Compared>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) panel: Option<Compared>,
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -39,6 +40,7 @@ impl Report {
             rounds: settings.rounds,
             seconds_a_round: settings.timing.measured.as_secs_f64(),
             mint: None,
+            panel: None,
         })
     }
 
@@ -49,30 +51,53 @@ impl Report {
             "{}; {} cores, {}; {} rounds of {} s",
             self.date, self.cores, self.processor, self.rounds, self.seconds_a_round
         );
-        if let Some(mint) = &self.mint {
-            println!("\n## Mint: 8 connections x 8 in flight, each server alone on one core\n");
-            table(&[("server", &mint.ours), ("bare", &mint.bare)]);
-            println!("\n| | measured | wanted | met |\n|---|---|---|---|");
-            verdict("CPU a mint, of the bare server's", mint.cpu_ratio, "", 1.10);
-            verdict("RSS at rest", mebi(&mint.ours.rss_at_rest), " MiB", 20.0);
-            verdict(
-                "RSS under load",
-                mebi(&mint.ours.rss_under_load),
-                " MiB",
-                32.0,
-            );
-            verdict(
-                "exec to ready, median",
-                mint.ours.median_ready_ms().unwrap_or_default(),
-                " ms",
-                50.0,
-            );
-            println!(
-                "| requests/s, of the bare server's | {:.2} | | |",
-                mint.rate_ratio
-            );
-        }
+        self.mint.iter().for_each(mint);
+        self.panel.iter().for_each(panel);
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what the command is for")]
+fn mint(mint: &Compared) {
+    println!("\n## Mint: 8 connections x 8 in flight, each server alone on one core\n");
+    table(&[("server", &mint.ours), ("bare", &mint.other)]);
+    println!("\n| | measured | wanted | met |\n|---|---|---|---|");
+    verdict("CPU a mint, of the bare server's", mint.cpu_ratio, "", 1.10);
+    verdict("RSS at rest", mebi(&mint.ours.rss_at_rest), " MiB", 20.0);
+    verdict(
+        "RSS under load",
+        mebi(&mint.ours.rss_under_load),
+        " MiB",
+        32.0,
+    );
+    verdict(
+        "exec to ready, median",
+        mint.ours.median_ready_ms().unwrap_or_default(),
+        " ms",
+        50.0,
+    );
+    println!(
+        "| requests/s, of the bare server's | {:.2} | | |",
+        mint.rate_ratio
+    );
+}
+
+#[expect(clippy::print_stdout, reason = "what the command is for")]
+fn panel(panel: &Compared) {
+    println!("\n## Panel: 64 connections, gateway and server together on one core\n");
+    table(&[("gateway + server", &panel.ours), ("Express", &panel.other)]);
+    println!("\n| | measured | wanted | met |\n|---|---|---|---|");
+    verdict("CPU a mint, of Express's", panel.cpu_ratio, "", 0.10);
+    verdict(
+        "Express's requests/s, of ours",
+        1.0 / panel.rate_ratio,
+        "",
+        1.0,
+    );
+    let [gateway, server] = panel.ours.rss_under_load[..] else {
+        return;
+    };
+    verdict("RSS of the gateway", mebi(&[gateway]), " MiB", 25.0);
+    verdict("RSS of the server", mebi(&[server]), " MiB", 25.0);
 }
 
 #[expect(clippy::print_stdout, reason = "what the command is for")]

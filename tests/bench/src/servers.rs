@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::child::Process;
 use crate::measure::Settings;
+use crate::pki;
 
 /// A process with one port.
 pub(crate) struct Simple {
@@ -58,8 +59,50 @@ pub(crate) async fn bare(settings: &Settings, folder: &Path, cloud: SocketAddr) 
     .await
 }
 
+/// The Express app.
+pub(crate) async fn express(
+    settings: &Settings,
+    folder: &Path,
+    cloud: SocketAddr,
+) -> Result<Simple> {
+    let app = settings.express.join("app.js").into_os_string();
+    let app = app
+        .into_string()
+        .map_err(|_| "the path of the Express app")?;
+    let cloud = format!("http://{cloud}");
+    // By `env`: a child has no environment, and Express is slower without this.
+    let arguments = ["NODE_ENV=production", "node", &app, &cloud, pki::TENANT_KEY];
+    simple(
+        "Express",
+        settings.cores.server,
+        Path::new("/usr/bin/env"),
+        &arguments,
+        folder,
+    )
+    .await
+}
+
+/// The gateway.
+pub(crate) async fn gateway(settings: &Settings, folder: &Path, config: &str) -> Result<Simple> {
+    std::fs::write(folder.join("gateway.toml"), config)?;
+    let program = settings.binaries.join("ask2do-token-gateway");
+    let arguments = ["--config", "gateway.toml"];
+    let mut process = Process::start(
+        "the gateway",
+        settings.cores.server,
+        &program,
+        arguments,
+        folder,
+    )?;
+    let [address, admin] = process
+        .says(|line| addresses(line, ["http", "admin"]))
+        .await?;
+    ready(admin, &process).await?;
+    Ok(Simple { process, address })
+}
+
 /// Starts what says `listening ADDRESS`.
-pub(crate) async fn simple(
+async fn simple(
     name: &'static str,
     core: usize,
     program: &Path,
@@ -132,7 +175,7 @@ pub(crate) async fn settle() {
 }
 
 /// The ports in the log record `listening`.
-pub(crate) fn addresses<const N: usize>(line: &str, ports: [&str; N]) -> Option<[SocketAddr; N]> {
+fn addresses<const N: usize>(line: &str, ports: [&str; N]) -> Option<[SocketAddr; N]> {
     let record: Value = serde_json::from_str(line).ok()?;
     if record["message"] != "listening" {
         return None;
@@ -145,7 +188,7 @@ pub(crate) fn addresses<const N: usize>(line: &str, ports: [&str; N]) -> Option<
 }
 
 /// Waits for 200 at `/readyz`: how long after the start of the process that was.
-pub(crate) async fn ready(admin: SocketAddr, process: &Process) -> Result<Duration> {
+async fn ready(admin: SocketAddr, process: &Process) -> Result<Duration> {
     let give_up = Instant::now() + Duration::from_secs(30);
     while Instant::now() < give_up {
         if get(admin, "/readyz")
