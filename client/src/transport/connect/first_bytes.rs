@@ -147,7 +147,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
-    /// Refuses what is written, with words still to be read.
     /// Refuses what is written, and says why at the second read.
     #[derive(Default)]
     struct Refusing {
