@@ -1,0 +1,109 @@
+//! Install, upgrade, test, uninstall.
+
+use ask2do_token_tests::suite::Suite;
+use serde_json::Value;
+
+use crate::cluster::{Namespace, helms, value_set};
+
+/// The gateway beside the demonstration's service. Nobody is asked about a call without a session.
+const WITH_GATEWAY: &[&str] = &[
+    "--set-json",
+    r#"gateway={"enabled":true,"identity":{"existingSecret":"ask2do-gateway-tls"},"config":{"session":{"mode":"forward","forward":{"url":"https://panel/whoami"}}}}"#,
+    "--set-json",
+    r#"networkPolicy.sessionTo=[{"podSelector":{"matchLabels":{"app":"panel"}}}]"#,
+];
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case_where_possible(
+        "three replicas install, upgrade to the same, are tested, and leave nothing behind",
+        || async {
+            for (index, helm) in helms()?.iter().enumerate() {
+                let namespace = Namespace::new(helm, &format!("life-{index}"));
+                let before = inventory(&namespace);
+                let demo = value_set("demo");
+                let values = [
+                    &["--values", &demo, "--set", "server.replicas=3"],
+                    WITH_GATEWAY,
+                ]
+                .concat();
+                namespace.helm_and_wait("install", &values);
+                let pods = namespace.list("pods");
+                assert_eq!(of_the_server(&pods).len(), 3);
+
+                let generations = replica_sets(&namespace);
+                namespace.helm_and_wait("upgrade", &values);
+                assert_eq!(
+                    replica_sets(&namespace),
+                    generations,
+                    "an identical upgrade made a new one"
+                );
+
+                // Strangers refused, health over mTLS, a mint, a logged-out call refused.
+                let tested = namespace.helm(&["test", "ask2do-token"]);
+                assert_eq!(tested.matches("Succeeded").count(), 4, "{tested}");
+                let without_mint = [&values[..], &["--set-json", "test.mint=null"]].concat();
+                namespace.helm_and_wait("upgrade", &without_mint);
+                assert_eq!(
+                    replica_sets(&namespace),
+                    generations,
+                    "the test's values are no pod's"
+                );
+                let tested = namespace.helm(&["test", "ask2do-token"]);
+                assert_eq!(tested.matches("Succeeded").count(), 3, "{tested}");
+
+                namespace.helm(&["uninstall", "ask2do-token", "--wait"]);
+                namespace.kubectl(&["wait", "--for=delete", "pods", "--all", "--timeout=120s"]);
+                assert_eq!(inventory(&namespace), before);
+            }
+            Ok(())
+        },
+    );
+    for set in ["minimal", "gateway", "full"] {
+        suite.case_where_possible(
+            format!("the values of {set} install under restricted"),
+            async move || {
+                for (index, helm) in helms()?.iter().enumerate() {
+                    let namespace = Namespace::new(helm, &format!("{set}-{index}"));
+                    namespace.helm_and_wait("install", &["--values", &value_set(set)]);
+                    for pod in namespace.list("pods") {
+                        let restarts = pod.pointer("/status/containerStatuses/0/restartCount");
+                        assert_eq!(
+                            restarts,
+                            Some(&Value::from(0)),
+                            "{}",
+                            pod["metadata"]["name"]
+                        );
+                    }
+                }
+                Ok(())
+            },
+        );
+    }
+}
+
+fn of_the_server(pods: &[Value]) -> Vec<&Value> {
+    let component = "/metadata/labels/app.kubernetes.io~1component";
+    let is_server = |pod: &&Value| pod.pointer(component) == Some(&Value::from("server"));
+    pods.iter().filter(is_server).collect()
+}
+
+/// Names of the ReplicaSets: a new one is a rollout.
+fn replica_sets(namespace: &Namespace) -> Vec<String> {
+    names(&namespace.list("replicasets"))
+}
+
+/// All that a release could leave.
+fn inventory(namespace: &Namespace) -> Vec<String> {
+    names(&namespace.list(
+        "pods,services,deployments,replicasets,configmaps,secrets,serviceaccounts,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,ingresses,jobs",
+    ))
+}
+
+fn names(objects: &[Value]) -> Vec<String> {
+    let mut names: Vec<_> = objects
+        .iter()
+        .map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]))
+        .collect();
+    names.sort();
+    names
+}
