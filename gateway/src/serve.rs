@@ -9,7 +9,7 @@ use ask2do_token_runtime::admin;
 use ask2do_token_runtime::listener::{
     BindError, ConnectionMetrics, Handler, Listener, Options, Plain, Protocols, Tls,
 };
-use ask2do_token_runtime::metrics::Metrics;
+use ask2do_token_runtime::metrics::{Described, Metrics};
 use ask2do_token_runtime::readiness::{Latch, Readiness};
 use ask2do_token_runtime::shutdown::{self, Ending, Signals, Stop, Timing};
 use ask2do_token_tls::ServerTls;
@@ -116,6 +116,12 @@ impl Server {
             http: self.http.local_address()?,
             admin: self.admin.local_address()?,
         })
+    }
+
+    /// Every metric that it shows.
+    #[must_use]
+    pub fn catalogue(&self) -> Vec<Described> {
+        self.metrics.catalogue()
     }
 
     /// Serves until a signal and the end of what is in flight; `finish` gets the time that is left

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ask2do_token_runtime::config::{Checks, FilePath, HttpsUrl, ProxyUrl};
-use ask2do_token_runtime::settings;
+use ask2do_token_runtime::{choices, settings};
 
 use crate::admission::{Caller, Callers, CallersError, Roles, San};
+use crate::audit::{self, Output};
 use crate::cloud::{Endpoint, key};
 
 mod rules;
@@ -30,6 +31,8 @@ settings! {
         cloud: CloudSettings,
         /// How much at a time, and how often.
         limits: LimitSettings,
+        /// One line for each decision: who asked, for whom, and what came of it.
+        audit: AuditSettings,
         /// How the server ends after SIGTERM or SIGINT.
         shutdown: ShutdownSettings,
         /// Who may mint. Read again when the file's content changes; while running, an empty list means
@@ -94,6 +97,23 @@ settings! {
         user_rate: u32 = 0 where 0..=1_000_000,
     }
 
+    /// The audit log ([audit](audit.md)). It holds panel users' ids, which are personal data: it is off until somebody
+    /// turns it on.
+    pub struct AuditSettings checked by AuditSettings::check {
+        /// Where the lines go; logs go to standard error.
+        output: AuditOutput = "none",
+        /// The file, with `output = "file"`: appended to, and opened again at SIGHUP.
+        file: Option<FilePath>,
+        /// A file with at least 32 random bytes, which seal the lines (HMAC-SHA256). Without one the lines are
+        /// chained by plain hashes, which show accidents, not attackers. Read at the start alone.
+        key_file: Option<FilePath>,
+        /// A panel user's id as it is, or as a hash by `key_file`.
+        panel_user_id: PanelUserIds = "plain",
+        /// While lines cannot be written: refuse to mint (OVERLOADED), or continue and count the lines that are
+        /// missing.
+        on_failure: OnAuditFailure = "refuse",
+    }
+
     /// How the server ends after SIGTERM or SIGINT.
     pub struct ShutdownSettings {
         /// How long it says that it is not ready while it still takes connections: the time a load balancer
@@ -117,6 +137,38 @@ settings! {
     pub struct CallersFile checked by CallersFile::check {
         /// Who may mint.
         callers: Vec<CallerSettings> = [],
+    }
+}
+
+choices! {
+    /// Where the audit log goes.
+    pub enum AuditOutput {
+        /// There is none.
+        None = "none",
+        /// To standard output.
+        Stdout = "stdout",
+        /// To `audit.file`.
+        File = "file",
+    }
+}
+
+choices! {
+    /// How the audit log names panel users.
+    pub enum PanelUserIds {
+        /// By their ids.
+        Plain = "plain",
+        /// By hashes of their ids.
+        Hash = "hash",
+    }
+}
+
+choices! {
+    /// What happens while the audit log cannot be written.
+    pub enum OnAuditFailure {
+        /// Nothing is minted.
+        Refuse = "refuse",
+        /// Lines are missing, and counted.
+        Continue = "continue",
     }
 }
 
@@ -196,6 +248,47 @@ impl CallersFile {
     /// The callers that it names.
     pub(crate) fn callers(&self) -> Result<Callers, Duplicates> {
         listed(&self.callers)
+    }
+}
+
+impl AuditSettings {
+    fn check(&self, checks: &mut Checks<'_>) {
+        let to_file = self.output == AuditOutput::File;
+        checks.require(
+            &["file"],
+            self.file.is_some() == to_file,
+            format_args!(
+                "found {} beside output = {:?}",
+                if self.file.is_some() {
+                    "a file"
+                } else {
+                    "none"
+                },
+                self.output.as_str()
+            ),
+            "allowed: a file with output = \"file\", and none without",
+        );
+        checks.require(
+            &["panel_user_id", "key_file"],
+            self.panel_user_id == PanelUserIds::Plain || self.key_file.is_some(),
+            "found \"hash\" without a key",
+            "required: key_file; without a key anybody could try every id",
+        );
+    }
+
+    /// How the log is kept, if there is one.
+    pub(crate) fn log(&self, key: Option<audit::Key>) -> Option<audit::Settings> {
+        let output = match (self.output, &self.file) {
+            (AuditOutput::Stdout, _) => Output::Stdout,
+            (AuditOutput::File, Some(file)) => Output::File(file.to_path_buf()),
+            (AuditOutput::None, _) | (AuditOutput::File, None) => return None,
+        };
+        Some(audit::Settings {
+            output,
+            key,
+            hash_ids: self.panel_user_id == PanelUserIds::Hash,
+            refuse: self.on_failure == OnAuditFailure::Refuse,
+        })
     }
 }
 
@@ -283,6 +376,11 @@ mod tests {
             "limits.in_flight=256",
             "limits.caller_rate=0",
             "limits.user_rate=0",
+            "audit.output=none",
+            "audit.file=",
+            "audit.key_file=",
+            "audit.panel_user_id=plain",
+            "audit.on_failure=refuse",
             "shutdown.settle=0s",
             "shutdown.drain=20s",
         ];
@@ -306,6 +404,23 @@ mod tests {
         assert!(!both.contains("a-key"));
         let neither = read(&[ANY, "cloud.tenant_key_file="], &[]).unwrap_err();
         assert!(neither.contains("cloud.tenant_key_file: found no tenant key"));
+    }
+
+    #[test]
+    fn the_audit_log_has_a_file_where_it_goes_to_one_and_a_key_where_it_hashes() {
+        for (set, fine) in [
+            (&["audit.output=stdout"][..], true),
+            (&["audit.output=file", "audit.file=audit.log"], true),
+            (&["audit.output=file"], false),
+            (&["audit.output=stdout", "audit.file=audit.log"], false),
+            (&["audit.file=audit.log"], false),
+            (&["audit.output=syslog"], false),
+            (&["audit.panel_user_id=hash", "audit.key_file=key"], true),
+            (&["audit.panel_user_id=hash"], false),
+        ] {
+            let read = read(&[&[ANY], set].concat(), &[]);
+            assert_eq!(read.is_ok(), fine, "{set:?}: {read:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tonic::body::Body;
 use tracing::Instrument as _;
 
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::metrics::MintMetrics;
 use crate::mint::Mint;
 
@@ -51,6 +52,8 @@ pub struct Parts<M> {
     pub timeout: Duration,
     /// Counts mints.
     pub metrics: MintMetrics,
+    /// Writes down what was decided.
+    pub audit: Audit,
     /// Whether reflection is served.
     pub reflection: bool,
 }
@@ -92,6 +95,7 @@ impl<M: Mint> Grpc<M> {
             admission: parts.admission,
             timeout: parts.timeout,
             metrics: parts.metrics,
+            audit: parts.audit,
         };
         let shared = Shared {
             mint_token,

@@ -15,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use crate::admission::Callers;
+use crate::audit;
 use crate::cloud::key::{self, TenantKey};
 use crate::cloud::{Cloud, CloudMetrics, EgressProxy, Endpoint, Settings};
 use crate::config::{CallersFile, Config};
@@ -32,6 +33,8 @@ pub struct Inputs {
     pub callers: Watched<Callers>,
     /// Whatever is read again while running.
     pub reloaders: Vec<Reloader>,
+    /// Seals the audit log.
+    pub audit_key: Option<audit::Key>,
     /// What in the configuration file has changed and needs a restart.
     pub restart: RestartNeeded,
 }
@@ -135,14 +138,16 @@ pub fn read(arguments: &config::Arguments) -> Result<(Inputs, CloudInputs), Mist
     let authorities = reading.authorities(&config);
     let callers = reading.callers(&sources, &config, &restart);
     let cloud = reading.cloud(&config);
-    match (identity, authorities, callers, cloud) {
-        (Some(identity), Some(authorities), Some(callers), Some(cloud)) => {
+    let audit_key = reading.audit_key(&config);
+    match (identity, authorities, callers, cloud, audit_key) {
+        (Some(identity), Some(authorities), Some(callers), Some(cloud), Some(audit_key)) => {
             let inputs = Inputs {
                 config,
                 identity,
                 authorities,
                 callers,
                 reloaders: reading.reloaders,
+                audit_key,
                 restart,
             };
             Ok((inputs, cloud))
@@ -274,6 +279,25 @@ impl Reading {
         }
         let loaded = TenantKey::watch(file.map(PathBuf::from)?);
         self.watched("cloud.tenant_key_file", KEY_ALLOWED, loaded)
+    }
+
+    /// Read once: another key is another chain.
+    fn audit_key(&mut self, config: &Config) -> Option<Option<audit::Key>> {
+        let Some(path) = &config.audit.key_file else {
+            return Some(None);
+        };
+        let parse = |contents: &[ask2do_token_tls::Contents]| {
+            let bytes = contents.first().map(|content| content.as_bytes());
+            Ok(audit::Key::from_bytes(bytes.unwrap_or_default())?)
+        };
+        let loaded = Watched::load("audit_key", vec![path.to_path_buf()], parse);
+        let (key, reloader) = self.fine(
+            "audit.key_file",
+            "allowed: at least 32 random bytes, such as openssl rand -hex 32 writes",
+            loaded,
+        )?;
+        drop(reloader);
+        Some(Some(audit::Key::clone(&key.current())))
     }
 
     /// Keeps the reloader.

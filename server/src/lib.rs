@@ -1,8 +1,8 @@
 //! The Ask2Do token server: the one process that holds the tenant key. Callers ask it over mTLS for a
 //! token of one panel user, and it mints one at Ask2Do.
 //!
-//! [`mint`] is the domain, [`admission`] says who may mint, [`cloud`] mints, [`grpc`] serves. [`run`]
-//! is the whole program; [`serve::Server`] is it without process, for tests.
+//! [`mint`] is the domain, [`admission`] says who may mint, [`cloud`] mints, [`grpc`] serves, [`audit`] writes
+//! down. [`run`] is the whole program; [`serve::Server`] is it without process, for tests.
 
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use ask2do_token_runtime::telemetry::{self, Telemetry};
 use inputs::Inputs;
 
 pub mod admission;
+pub mod audit;
 pub mod cloud;
 pub mod config;
 pub mod grpc;
@@ -35,16 +36,31 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
     version,
     about = "Holds the Ask2Do tenant key and mints tokens over mTLS"
 )]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// What all services have.
     #[command(flatten)]
     pub service: ask2do_token_runtime::config::Arguments,
+}
+
+/// What this program does beside serving.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Reads an audit log
+    #[command(subcommand)]
+    Audit(audit::command::Command),
 }
 
 /// Runs the server until SIGTERM or SIGINT. The exit code is 0 then; 2 for mistakes in what it
 /// reads, which are printed, one a line, before any port is bound; 1 for anything else.
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
+    if let Some(Command::Audit(command)) = &arguments.command {
+        return audit::command::run(command);
+    }
     std::panic::set_hook(Box::new(report_panic));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -9,14 +9,17 @@ use ask2do_token_runtime::admin;
 use ask2do_token_runtime::listener::{
     BindError, ConnectionMetrics, Handler, Listener, Options, Plain, Protocols, Tls,
 };
-use ask2do_token_runtime::metrics::{CertificateExpiry, Metrics, Reloads};
+use ask2do_token_runtime::metrics::{CertificateExpiry, Described, Metrics, Reloads};
 use ask2do_token_runtime::readiness::{Latch, Readiness};
 use ask2do_token_runtime::shutdown::{self, Ending, Signals, Stop, Timing};
 use ask2do_token_tls::{ClientAuth, PeerCertificate, ServerTls, TlsError, Versions, Watched};
 use rustls::ServerConnection;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::admission::{Admission, Callers, Limits, Rate};
+use crate::audit::{self, Audit};
 use crate::config::Config;
 use crate::grpc::{Grpc, Parts};
 use crate::inputs::Inputs;
@@ -34,6 +37,7 @@ pub struct Server<M> {
     listening: Latch,
     stop: Stop,
     timing: Timing,
+    audit: Audit,
     tasks: JoinSet<()>,
 }
 
@@ -52,12 +56,15 @@ pub enum StartError {
     /// A port is in use, or not permitted.
     #[error("{0}: {cause}", cause = .0.source)]
     Bind(#[from] BindError),
-    /// The operating system does not say what was bound.
-    #[error("cannot tell the bound address: {0}")]
-    Address(#[from] io::Error),
+    /// The operating system does not say what was bound, or lets nobody listen for signals.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] io::Error),
     /// TLS cannot be configured.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The audit log cannot be begun.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
     /// The contract's own description does not decode.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -93,11 +100,17 @@ impl<M: Mint> Server<M> {
             admission.clone(),
             mints.clone(),
         ));
+        let audit = Audit::begin(config.audit.log(inputs.audit_key), &mut metrics)?;
+        tasks.spawn(reopen_at_hangup(
+            signal(SignalKind::hangup())?,
+            audit.clone(),
+        ));
         let parts = Parts {
             mint,
             admission,
             timeout: config.cloud.timeout,
             metrics: mints,
+            audit: audit.clone(),
             reflection: config.grpc.reflection,
         };
         let (grpc, health) = Grpc::new(parts, &readiness, &stop).await?;
@@ -126,6 +139,7 @@ impl<M: Mint> Server<M> {
                 settle: config.shutdown.settle,
                 drain: config.shutdown.drain,
             },
+            audit,
             tasks,
         })
     }
@@ -142,6 +156,12 @@ impl<M: Mint> Server<M> {
         })
     }
 
+    /// Every metric that it shows.
+    #[must_use]
+    pub fn catalogue(&self) -> Vec<Described> {
+        self.metrics.catalogue()
+    }
+
     /// Serves until a signal and the end of what is in flight; `finish` gets the time that is left
     /// for flushing.
     pub async fn run(self, signals: &mut Signals, finish: impl AsyncFnOnce(Duration)) -> Ending {
@@ -149,6 +169,7 @@ impl<M: Mint> Server<M> {
             grpc,
             tls,
             mut tasks,
+            audit,
             ..
         } = self;
         let router = admin::router(self.readiness.clone(), self.metrics);
@@ -169,6 +190,12 @@ impl<M: Mint> Server<M> {
                     tracing::error!(?ended, "a part of the server ended by itself");
                 }
             }
+        };
+        let finish = async |limit: Duration| {
+            let deadline = Instant::now() + limit;
+            // Half of it: neither may leave nothing for the other.
+            audit.end(limit / 2).await;
+            finish(deadline.saturating_duration_since(Instant::now())).await;
         };
         self.listening.release();
         shutdown::run(
@@ -199,6 +226,14 @@ fn limits(config: &Config) -> Limits {
         user_rate: Rate::per_second(config.limits.user_rate),
         in_flight: config.limits.in_flight.try_into().unwrap_or(usize::MAX),
     }
+}
+
+/// Whoever has moved the audit log's file away says so with SIGHUP, which would end the process otherwise.
+async fn reopen_at_hangup(mut hangups: Signal, audit: Audit) {
+    while hangups.recv().await.is_some() {
+        audit.reopen();
+    }
+    std::future::pending().await
 }
 
 /// Lets each new list take effect, for ever.

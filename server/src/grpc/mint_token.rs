@@ -20,6 +20,7 @@ use super::peer::Peer;
 use super::status::Failure;
 use super::{BoxError, deadline, message, trace};
 use crate::admission::{Admission, Caller};
+use crate::audit::{Audit, Decision, NotWritten, Outcome};
 use crate::metrics::{self, MintMetrics};
 use crate::mint::{Mint, MintError, MintedToken, PanelUser};
 
@@ -30,6 +31,7 @@ pub(super) struct MintToken<M> {
     pub(super) admission: Arc<Admission>,
     pub(super) timeout: Duration,
     pub(super) metrics: MintMetrics,
+    pub(super) audit: Audit,
 }
 
 impl<M: Mint> MintToken<M> {
@@ -39,10 +41,14 @@ impl<M: Mint> MintToken<M> {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut call = Call::begin(&self.metrics);
+        let mut call = Call::begin(&self.metrics, &self.audit, self.timeout);
         let decided = AssertUnwindSafe(self.decide(&mut call, peer, request)).catch_unwind();
         // The panic itself was reported by the hook, with its place.
-        let outcome = decided.await.unwrap_or(Err(Failure::Bug));
+        let mut outcome = decided.await.unwrap_or(Err(Failure::Bug));
+        // Before anybody has the token: what is not written down is not handed out.
+        if call.write_down(&outcome).await.is_err() && outcome.is_ok() {
+            outcome = Err(Failure::AuditFailing);
+        }
         call.conclude(&outcome);
         match outcome {
             Ok(token) => message::reply(to_message(&token)),
@@ -64,6 +70,7 @@ impl<M: Mint> MintToken<M> {
         let caller = &*call.caller.insert(authorize(&self.admission, peer)?);
         let (head, body) = request.into_parts();
         let deadline = call.arrived + deadline::time_for(&head.headers, self.timeout)?;
+        call.deadline = deadline;
         let user = &mut call.user;
         let minted = async {
             let request = message::read(&head.headers, body).await?;
@@ -72,6 +79,9 @@ impl<M: Mint> MintToken<M> {
             if Instant::now() >= deadline {
                 // Begun, it would only be broken off.
                 return Err(MintError::CloudTimeout.into());
+            }
+            if !self.audit.allows_mints() {
+                return Err(Failure::AuditFailing);
             }
             Ok(self.mint.mint(user, deadline).await?)
         };
@@ -111,21 +121,62 @@ fn to_message(token: &MintedToken) -> MintTokenResponse {
 /// One call as far as it has got. Dropped before its conclusion, its caller has gone away.
 struct Call<'a> {
     metrics: &'a MintMetrics,
+    audit: &'a Audit,
     arrived: Instant,
+    deadline: Instant,
     caller: Option<Arc<Caller>>,
     user: Option<PanelUser>,
+    written_down: bool,
     concluded: bool,
 }
 
 impl<'a> Call<'a> {
-    fn begin(metrics: &'a MintMetrics) -> Self {
+    fn begin(metrics: &'a MintMetrics, audit: &'a Audit, timeout: Duration) -> Self {
         metrics.begun();
+        let arrived = Instant::now();
         Self {
             metrics,
-            arrived: Instant::now(),
+            audit,
+            arrived,
+            deadline: arrived + timeout,
             caller: None,
             user: None,
+            written_down: false,
             concluded: false,
+        }
+    }
+
+    /// Hands the decision to the audit log; under `refuse`, waits until it is there.
+    async fn write_down(
+        &mut self,
+        outcome: &Result<MintedToken, Failure>,
+    ) -> Result<(), NotWritten> {
+        self.written_down = true;
+        if !self.audit.is_on() {
+            return Ok(());
+        }
+        let (reason, token) = match outcome {
+            Ok(token) => (metrics::OK, Some(token)),
+            Err(failure) => (failure.reason().as_str(), None),
+        };
+        let what = token.map_or(Outcome::Failed, |_| Outcome::Minted);
+        let decision = self.decision(what, reason, token);
+        self.audit.record(&decision, self.deadline).await
+    }
+
+    fn decision<'b>(
+        &'b self,
+        outcome: Outcome,
+        reason: &'static str,
+        token: Option<&'b MintedToken>,
+    ) -> Decision<'b> {
+        Decision {
+            caller: self.caller.as_ref().map(|caller| caller.name()),
+            panel_user: self.user.as_ref().map(|user| (user.id(), user.role())),
+            outcome,
+            reason,
+            token: token.map(|token| (token.token.expose_secret(), token.expires_at)),
+            trace_id: telemetry::trace_id(&Span::current()).to_string(),
         }
     }
 
@@ -153,6 +204,10 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
+        if !self.written_down && self.audit.is_on() {
+            let decision = self.decision(Outcome::Cancelled, metrics::CANCELLED, None);
+            self.audit.note(&decision);
+        }
         if !self.concluded {
             self.record(metrics::CANCELLED, Code::Cancelled);
         }

@@ -1,6 +1,8 @@
 //! Every way a call fails, as the gRPC status that the caller sees: the server's column of the
 //! contract's table.
 
+use std::time::Duration;
+
 use ask2do_token_proto::{ERROR_DOMAIN, RETRY_PUSHBACK, Reason};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
@@ -8,6 +10,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::message::InvalidRequest;
 use crate::mint::{InvalidPanelUser, MintError};
+
+/// So often an audit log that failed is tried again.
+const AUDIT_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a call failed. What it shows is what the caller is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +26,9 @@ pub(super) enum Failure {
     /// The certificate verified when the connection began, and does not any more.
     #[error("this connection's certificate no longer verifies: connect again with the current one")]
     CertificateRejected,
+    /// What would be decided cannot be written down.
+    #[error("the audit log of this server cannot be written")]
+    AuditFailing,
     /// A bug of ours: the handler panicked.
     #[error("internal error")]
     Bug,
@@ -40,6 +48,8 @@ impl Failure {
             Self::Mint(error) => error.reason(),
             Self::RequestInvalid(_) => Reason::RequestInvalid,
             Self::CertificateRejected => Reason::CertificateRejected,
+            // Something that this server needs is exhausted, and another may have it.
+            Self::AuditFailing => Reason::Overloaded,
             Self::Bug => Reason::Unknown,
         }
     }
@@ -62,6 +72,7 @@ impl Failure {
             },
             Self::RequestInvalid(_) => Code::InvalidArgument,
             Self::CertificateRejected => Code::Unauthenticated,
+            Self::AuditFailing => Code::ResourceExhausted,
             Self::Bug => Code::Internal,
         }
     }
@@ -85,6 +96,9 @@ impl Failure {
                 details.set_retry_info(Some(retry_after));
             }
         }
+        if *self == Self::AuditFailing {
+            details.set_retry_info(Some(AUDIT_RETRY));
+        }
         let mut metadata = MetadataMap::with_capacity(1);
         metadata.insert(RETRY_PUSHBACK, MetadataValue::from_static("-1"));
         let message = format!("{reason}: {self}");
@@ -94,8 +108,6 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::mint::PanelUser;
 
@@ -125,6 +137,7 @@ mod tests {
             (mint(MintError::CloudResponseInvalid), Code::Internal, "CLOUD_RESPONSE_INVALID", None, 0),
             (InvalidRequest::TooLarge.into(), Code::InvalidArgument, "REQUEST_INVALID", None, 0),
             (Failure::CertificateRejected, Code::Unauthenticated, "CERTIFICATE_REJECTED", None, 0),
+            (Failure::AuditFailing, Code::ResourceExhausted, "OVERLOADED", Some(AUDIT_RETRY), 0),
         ];
         for (failure, code, reason, retry_after, violations) in rows {
             let status = failure.to_status();

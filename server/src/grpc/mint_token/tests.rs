@@ -16,6 +16,7 @@ use tonic::Status;
 
 use super::*;
 use crate::admission::{Callers, Limits, Rate, Roles, San};
+use crate::audit;
 
 /// What the fake cloud does.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,7 @@ impl Fixture {
             admission: Arc::new(Admission::new(callers.clone(), limits)),
             timeout: Duration::from_secs(5),
             metrics: MintMetrics::register(&mut metrics),
+            audit: Audit::default(),
         };
         Self {
             mint_token,
@@ -410,4 +412,125 @@ async fn nothing_that_a_caller_sends_becomes_a_label() {
         );
     }
     assert_eq!(series(), before);
+}
+
+/// The audit log of `fixture`, in a file of `dir`.
+fn audited(mut fixture: Fixture, dir: &std::path::Path) -> Fixture {
+    let settings = audit::Settings {
+        output: audit::Output::File(dir.join("audit.log")),
+        key: None,
+        hash_ids: false,
+        refuse: true,
+    };
+    fixture.mint_token.audit = Audit::begin(Some(settings), &mut fixture.metrics).unwrap();
+    fixture
+}
+
+fn decisions(dir: &std::path::Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &serde_json::Value| line["event"] == "mint")
+        .collect()
+}
+
+#[tokio::test]
+async fn each_decision_is_a_line_before_it_is_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = audited(Fixture::new(Cloud::Mints), dir.path());
+    let token = fixture
+        .call(&panel(), request("42", "admin"))
+        .await
+        .unwrap()
+        .token;
+    let line = &decisions(dir.path())[0];
+    assert_eq!(line["token_sha256"], audit::hash_of(&token));
+    for (member, value) in [
+        ("caller", "panel"),
+        ("panel_user_id", "42"),
+        ("panel_user_role", "admin"),
+        ("outcome", "minted"),
+        ("reason", "OK"),
+        ("expires_at", "2026-05-03T03:09:37.123456789Z"),
+    ] {
+        assert_eq!(line[member], value, "{member}");
+    }
+
+    fixture.refusal(&panel(), request("43", "owner")).await;
+    fixture.refusal(&panel(), request("", "admin")).await;
+    fixture
+        .refusal(&peer("stranger"), request("44", "admin"))
+        .await;
+    let lines = decisions(dir.path());
+    let said: Vec<_> = lines[1..]
+        .iter()
+        .map(|line| {
+            (
+                &line["outcome"],
+                &line["reason"],
+                &line["caller"],
+                &line["panel_user_id"],
+            )
+        })
+        .map(|said| {
+            format!("{said:?}")
+                .replace("String", "")
+                .replace(['(', ')', '"'], "")
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "failed, CALLER_NOT_ALLOWED, panel, 43",
+            "failed, PANEL_USER_INVALID, panel, Null",
+            "failed, CALLER_NOT_ALLOWED, Null, Null",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_is_a_line_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = audited(Fixture::new(Cloud::Hangs), dir.path());
+    let panel = panel();
+    tokio::select! {
+        answer = fixture.call(&panel, request("42", "admin")) => panic!("{answer:?}"),
+        () = async {
+            while fixture.calls() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    fixture.mint_token.audit.end(Duration::from_secs(60)).await;
+    let lines = decisions(dir.path());
+    assert_eq!(lines.len(), 1);
+    assert_eq!(
+        (&lines[0]["outcome"], &lines[0]["panel_user_id"]),
+        (&"cancelled".into(), &"42".into())
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_neither_handed_out_nor_minted() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = audited(Fixture::new(Cloud::Mints), dir.path());
+    let log = dir.path().join("audit.log");
+    std::fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    fixture.mint_token.audit.reopen();
+    let status = fixture
+        .call(&panel(), request("42", "admin"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        status.message(),
+        "OVERLOADED: the audit log of this server cannot be written"
+    );
+    assert_eq!(fixture.calls(), 1, "minted, and kept back");
+    assert_eq!(
+        fixture.refusal(&panel(), request("42", "admin")).await,
+        "OVERLOADED"
+    );
+    assert_eq!(fixture.calls(), 1, "not minted any more");
+    assert_eq!(fixture.count("panel", "OVERLOADED"), 2);
 }

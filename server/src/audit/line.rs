@@ -1,0 +1,253 @@
+//! One line: what it says of a decision, and how it is read back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::chain::{Head, Key, LINE_BEGIN, MAC_MEMBER, Mac, Seal, sha256};
+
+/// What was decided about one call.
+#[derive(Debug)]
+pub(crate) struct Decision<'a> {
+    /// The caller, where the certificate names one.
+    pub(crate) caller: Option<&'a Arc<str>>,
+    /// The panel user's id and role, where the call names one that can be.
+    pub(crate) panel_user: Option<(&'a str, &'a str)>,
+    /// What came of it.
+    pub(crate) outcome: Outcome,
+    /// `OK`, the contract's reason, or `CANCELLED`.
+    pub(crate) reason: &'static str,
+    /// The token that was minted, and its expiry.
+    pub(crate) token: Option<(&'a str, OffsetDateTime)>,
+    /// The trace of the call.
+    pub(crate) trace_id: String,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// A token was minted.
+    Minted,
+    /// None was handed out; `reason` says why.
+    Failed,
+    /// The caller went away before the answer; Ask2Do may have minted a token, which nobody has got.
+    Cancelled,
+}
+
+#[derive(Serialize)]
+struct Members<'a> {
+    time: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panel_user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panel_user_id_hmac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panel_user_role: Option<&'a str>,
+    outcome: Outcome,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    trace_id: String,
+}
+
+impl Decision<'_> {
+    /// The members of its line; with a key for ids, their hash stands for them.
+    pub(super) fn members(&self, ids: Option<&Key>) -> String {
+        let id = self.panel_user.map(|(id, _)| id);
+        let members = Members {
+            time: now(),
+            event: "mint",
+            caller: self.caller.map(|name| &**name),
+            panel_user_id: id.filter(|_| ids.is_none()),
+            panel_user_id_hmac: ids.zip(id).map(|(key, id)| key.hash_id(id).to_string()),
+            panel_user_role: self.panel_user.map(|(_, role)| role),
+            outcome: self.outcome,
+            reason: self.reason,
+            token_sha256: self.token.map(|(token, _)| token_hash(token).to_string()),
+            expires_at: self.token.and_then(|(_, at)| at.format(&Rfc3339).ok()),
+            trace_id: self.trace_id.clone(),
+        };
+        inside(&members)
+    }
+}
+
+/// What the log says of itself.
+#[derive(Serialize)]
+struct Own {
+    time: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Previous>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<u64>,
+}
+
+/// The head that the output held before a chain began.
+#[derive(Debug, Serialize, Deserialize)]
+struct Previous {
+    instance: String,
+    seq: u64,
+    mac: String,
+}
+
+impl Own {
+    fn new(event: &'static str) -> Self {
+        Self {
+            time: now(),
+            event,
+            algorithm: None,
+            version: None,
+            host: None,
+            previous: None,
+            lines: None,
+        }
+    }
+}
+
+/// The first line of a chain.
+pub(super) fn begin(algorithm: &'static str, previous: Option<Head>) -> String {
+    inside(&Own {
+        algorithm: Some(algorithm),
+        version: Some(env!("CARGO_PKG_VERSION")),
+        host: rustix::system::uname()
+            .nodename()
+            .to_str()
+            .ok()
+            .map(str::to_owned),
+        previous: previous.map(|head| Previous {
+            instance: head.instance,
+            seq: head.seq,
+            mac: head.mac.to_string(),
+        }),
+        ..Own::new("begin")
+    })
+}
+
+/// So many lines before this one could not be written.
+pub(super) fn lost(lines: u64) -> String {
+    inside(&Own {
+        lines: Some(lines),
+        ..Own::new("lost")
+    })
+}
+
+/// The last line of a chain.
+pub(super) fn end() -> String {
+    inside(&Own::new("end"))
+}
+
+/// The hash by which a token is found.
+pub(super) fn token_hash(token: &str) -> Mac {
+    sha256(token.as_bytes())
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    // Milliseconds: finer ones say nothing, and lines are many.
+    let now = now.replace_millisecond(now.millisecond()).unwrap_or(now);
+    now.format(&Rfc3339).unwrap_or_default()
+}
+
+/// An object's members, without its braces.
+fn inside(members: &impl Serialize) -> String {
+    // Text and numbers alone: it cannot fail.
+    let json = serde_json::to_string(members).unwrap_or_default();
+    let json = json.strip_prefix('{').unwrap_or(&json);
+    json.strip_suffix('}').unwrap_or(json).to_owned()
+}
+
+/// A line that was read.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    content: &'a [u8],
+    mac: Mac,
+    previous_mac: Mac,
+    /// What it says.
+    pub(super) says: Says,
+}
+
+/// What a line says. A member that is there twice is an error.
+#[derive(Debug, Deserialize)]
+pub(super) struct Says {
+    pub(super) instance: String,
+    pub(super) seq: u64,
+    pub(super) time: String,
+    pub(super) event: String,
+    previous: Option<Previous>,
+    pub(super) lines: Option<u64>,
+    pub(super) caller: Option<String>,
+    pub(super) panel_user_id: Option<String>,
+    pub(super) panel_user_id_hmac: Option<String>,
+    pub(super) panel_user_role: Option<String>,
+    pub(super) token_sha256: Option<String>,
+    pub(super) expires_at: Option<String>,
+    pub(super) trace_id: Option<String>,
+    prev: String,
+    mac: String,
+}
+
+impl<'a> Line<'a> {
+    /// Nothing for what is no line of an audit log, or only a piece of one.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        if !text.starts_with(LINE_BEGIN) {
+            return None;
+        }
+        let (content, seal) = text.split_at_checked(text.rfind(MAC_MEMBER)?)?;
+        let says: Says = serde_json::from_str(text).ok()?;
+        let mac = Mac::parse(&says.mac)?;
+        // What stands behind the seal is under no seal.
+        if seal != format!("{MAC_MEMBER}{mac}\"}}") {
+            return None;
+        }
+        Some(Self {
+            content: content.as_bytes(),
+            mac,
+            previous_mac: Mac::parse(&says.prev)?,
+            says,
+        })
+    }
+
+    /// Whether one of these seals made it.
+    pub(super) fn holds(&self, seals: &[Seal]) -> bool {
+        seals.iter().any(|seal| seal.mac(self.content) == self.mac)
+    }
+
+    /// Its place in its chain.
+    pub(super) fn head(&self) -> Head {
+        Head {
+            instance: self.says.instance.clone(),
+            seq: self.says.seq,
+            mac: self.mac,
+        }
+    }
+
+    /// The seal of the line before it in its chain.
+    pub(super) fn previous_mac(&self) -> Mac {
+        self.previous_mac
+    }
+
+    /// The head that its chain found in the output when it began.
+    pub(super) fn found(&self) -> Option<Head> {
+        let previous = self.says.previous.as_ref()?;
+        Some(Head {
+            instance: previous.instance.clone(),
+            seq: previous.seq,
+            mac: Mac::parse(&previous.mac)?,
+        })
+    }
+}
