@@ -65,7 +65,8 @@ pub(crate) enum ChildError {
 }
 
 impl Child {
-    /// Starts this binary with these arguments. `name` is for people, `service` for traces.
+    /// Starts this binary with these arguments, and one variable more than this process has. `name` is for
+    /// people, `service` for traces.
     ///
     /// # Errors
     ///
@@ -73,6 +74,7 @@ impl Child {
     pub(crate) fn start(
         name: &'static str,
         service: &str,
+        variable: Option<(&str, &str)>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self, ChildError> {
         let failed = |cause| ChildError::Start { name, cause };
@@ -81,6 +83,7 @@ impl Child {
             .args(arguments.into_iter().map(Into::into))
             .arg(END_WITH_PARENT)
             .env("OTEL_SERVICE_NAME", service)
+            .envs(variable)
             .stdin(Stdio::piped())
             // What a child says on standard output is for who runs it alone.
             .stdout(Stdio::null())

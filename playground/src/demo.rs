@@ -17,6 +17,9 @@ use crate::cli::Failure;
 use crate::folder::{Folder, Readers};
 use crate::ports::{self, Ports};
 
+/// The specification's variable for where traces go.
+const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// How the demo runs.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -28,6 +31,11 @@ pub(crate) struct Options {
     /// demo panel N+5; free ones where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(u16::MAX - ports::COUNT + 1)))]
     port: Option<u16>,
+
+    /// Sends the parts' traces to this OTLP endpoint, such as http://localhost:4318 (a port for gRPC with
+    /// OTEL_EXPORTER_OTLP_PROTOCOL=grpc)
+    #[arg(long, value_name = "URL")]
+    otlp: Option<url::Url>,
 
     /// Ends after the first token
     #[arg(long)]
@@ -88,11 +96,14 @@ async fn stay_up(
     ports: Ports,
     children: &mut Vec<Child>,
 ) -> Result<(), Failure> {
-    start(folder, ports, children).await?;
+    start(options, folder, ports, children).await?;
     let minted = mint(folder, ports).await?;
     let mut told = report::token(minted.expose_token(), minted.expires_at())?;
     if !options.once {
         told += &report::running(folder, ports)?;
+        if let Some(url) = &options.otlp {
+            told += &report::traces(url);
+        }
     }
     io::stdout().write_all(told.as_bytes())?;
     if options.once {
@@ -103,10 +114,24 @@ async fn stay_up(
 }
 
 /// Starts every part, then waits for each.
-async fn start(folder: &Folder, ports: Ports, children: &mut Vec<Child>) -> Result<(), Failure> {
+async fn start(
+    options: &Options,
+    folder: &Folder,
+    ports: Ports,
+    children: &mut Vec<Child>,
+) -> Result<(), Failure> {
+    let environment = options
+        .otlp
+        .as_ref()
+        .map(|url| (OTLP_ENDPOINT, url.as_str()));
     let parts = parts::parts(folder, ports);
     for part in &parts {
-        children.push(Child::start(part.name, part.service, &part.arguments)?);
+        children.push(Child::start(
+            part.name,
+            part.service,
+            environment,
+            &part.arguments,
+        )?);
     }
     for (child, part) in children.iter_mut().zip(&parts) {
         child.ready(async || part.is_ready().await).await?;

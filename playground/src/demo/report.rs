@@ -91,6 +91,13 @@ pub(crate) fn running(folder: &Folder, ports: Ports) -> Result<String, fmt::Erro
     Ok(text)
 }
 
+/// Where traces go.
+pub(crate) fn traces(endpoint: &url::Url) -> String {
+    format!(
+        "\nTraces go to {endpoint}: click on the demo panel, and look for the trace id that it shows.\n"
+    )
+}
+
 /// What each command shows, and the command. One line each, so that a copy is one gesture.
 fn commands(folder: &Folder, ports: Ports) -> [(&'static str, String); 5] {
     let file = |name: &str| quoted(&folder.file(name));

@@ -24,6 +24,10 @@ url = "https://localhost:{cloud}"     # the simulated one
 ca_file = "ca.crt"
 tenant_key_file = "tenant-key"
 
+[audit]
+output = "file"
+file = "audit.log"
+
 [shutdown]
 drain = "2s"
 
