@@ -1,4 +1,4 @@
-// Runs one case against a playground that is up: `node run.mjs CASE`.
+// Runs one case against a playground that is up: `node run.mjs CASE`; `--list` tells which there are.
 //
 // PANEL is the demo panel's origin, CLOUD the simulated cloud's, CHROMIUM the browser, OUTPUT the
 // folder for screenshots. Exit code 0: it holds; the cause of anything else is on standard error.
@@ -84,8 +84,11 @@ async function calls() {
 }
 
 const name = process.argv[2];
-if (!Object.hasOwn(CASES, name)) {
-  console.error(`no such case: ${name}; there are: ${Object.keys(CASES).join(" ")}`);
+if (name === "--list") {
+  console.log(Object.keys(CASES).join("\n"));
+} else if (Object.hasOwn(CASES, name)) {
+  await run(name);
+} else {
+  console.error(`no such case: ${name}; --list tells which there are`);
   process.exit(2);
 }
-await run(name);

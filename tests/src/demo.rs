@@ -57,7 +57,11 @@ impl Demo {
         let process = Process::start(&program, arguments, &HashMap::new(), folder.path());
         let output = process.output().clone();
         let told = |what: &str| {
-            let line = |line: &String| line.trim().strip_prefix(what).map(|rest| rest.trim().to_owned());
+            let line = |line: &String| {
+                line.trim()
+                    .strip_prefix(what)
+                    .map(|rest| rest.trim().to_owned())
+            };
             output.lines().iter().find_map(line)
         };
         let (panel, cloud) = until("the playground is up", async || {

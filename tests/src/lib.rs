@@ -15,8 +15,12 @@ pub mod binaries;
 pub mod caller;
 pub mod canary;
 pub mod collector;
+pub mod demo;
+pub mod exchange;
 pub mod files;
+pub mod gateway;
 pub mod load;
+pub mod panel;
 pub mod pki;
 pub mod process;
 pub mod reply;
@@ -27,7 +31,7 @@ pub mod world;
 use std::time::{Duration, Instant};
 
 /// The longest that a test waits for something that must happen. Generous: these machines are noisy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls `condition` until it gives a value.
 ///

@@ -118,6 +118,9 @@ fn who_is(headers: &HeaderMap) -> (StatusCode, serde_json::Value) {
         .and_then(|cookie| cookie.to_str().ok()?.strip_prefix("sid=")?.split_once('/'));
     match user {
         Some((role, id)) => (StatusCode::OK, json!({ "id": id, "role": role })),
-        None => (StatusCode::UNAUTHORIZED, json!({ "error": "not logged in" })),
+        None => (
+            StatusCode::UNAUTHORIZED,
+            json!({ "error": "not logged in" }),
+        ),
     }
 }
