@@ -1,4 +1,4 @@
-//! The chart, rendered by the real helm and checked by the real tools.
+//! The chart, rendered by the real helm and checked by the real tools; and the images.
 //!
 //! `ASK2DO_HELM` lists the helms (paths with colons between them); else `helm` in `PATH`. The cases that need
 //! a tool that is not there are ignored, and say so. `UPDATE_SNAPSHOTS=1` writes the renderings anew.
@@ -12,6 +12,7 @@
 
 mod flows;
 mod helm;
+mod image;
 mod network;
 mod pods;
 mod refusals;
@@ -31,5 +32,6 @@ fn main() -> ExitCode {
     flows::cases(&mut suite);
     settings::cases(&mut suite);
     tools::cases(&mut suite);
+    image::cases(&mut suite);
     suite.run()
 }
