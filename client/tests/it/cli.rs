@@ -355,6 +355,55 @@ async fn health_says_serving() {
     assert_eq!((code, &*stdout), (0, "SERVING\n"));
 }
 
+fn refused(pki: &Pki, endpoint: &str) -> Command {
+    let mut command = command(&["health", "--refused", "--endpoint", endpoint]);
+    command.arg("--ca").arg(pki.file("ca.crt"));
+    command
+}
+
+#[tokio::test]
+async fn health_proves_that_strangers_are_refused() {
+    let pki = Pki::new();
+    let service = Service::start(&pki, mints()).await;
+    let (code, stdout, stderr) = run(refused(&pki, &service.endpoint())).await;
+    assert_eq!((code, &*stdout), (0, "REFUSED\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_service_that_lets_strangers_in_is_found_out() {
+    let pki = Pki::new();
+    let service = Service::start_for_anybody(&pki, mints()).await;
+    let (code, stdout, stderr) = run(refused(&pki, &service.endpoint())).await;
+    assert_eq!((code, &*stdout), (1, ""));
+    assert!(stderr.contains("was let in"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_has_refused_nobody() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let of_another_ca = Service::start(&other, mints()).await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let closed = format!("https://{}", listener.local_addr().unwrap());
+    drop(listener);
+    for endpoint in [closed, of_another_ca.endpoint()] {
+        let (code, stdout, stderr) = run(refused(&pki, &endpoint)).await;
+        assert_eq!((code, &*stdout), (3, ""), "{stderr}");
+        assert!(stderr.contains("was not refused"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_mint_that_only_checks_prints_no_token() {
+    let pki = Pki::new();
+    let service = Service::start(&pki, mints()).await;
+    let mut mint = mint(&pki, &service.endpoint());
+    mint.arg("--check");
+    let (code, stdout, stderr) = run(mint).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.starts_with("minted, until "), "{stdout}");
+    assert!(!(stdout + &stderr).contains(&token().token));
+}
+
 #[tokio::test]
 async fn certs_make_what_a_mint_needs() {
     let pki = Pki::new();

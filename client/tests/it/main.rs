@@ -14,4 +14,3 @@ mod frames;
 mod pki;
 mod refusals;
 mod service;
-mod tracing_spans;

@@ -82,29 +82,36 @@ where
 }
 
 pub(crate) fn tls(pki: &Pki) -> TlsAcceptor {
+    let authorities = Authorities::from_pem(pki.authority.certificate_pem().as_bytes()).unwrap();
+    tls_for(pki, ClientAuth::Required(Watched::fixed(authorities)))
+}
+
+fn tls_for(pki: &Pki, clients: ClientAuth) -> TlsAcceptor {
     let server = pki.server();
     let identity = Identity::from_pem(
         server.certificate_pem().as_bytes(),
         server.private_key_pem().as_bytes(),
     )
     .unwrap();
-    let authorities = Authorities::from_pem(pki.authority.certificate_pem().as_bytes()).unwrap();
-    let tls = ServerTls::new(
-        Watched::fixed(identity),
-        ClientAuth::Required(Watched::fixed(authorities)),
-        Versions::Tls13,
-        &[b"h2"],
-    )
-    .unwrap();
+    let tls = ServerTls::new(Watched::fixed(identity), clients, Versions::Tls13, &[b"h2"]).unwrap();
     TlsAcceptor::from(tls.config())
 }
 
 impl Service {
     pub(crate) async fn start(pki: &Pki, answer: Answer) -> Self {
+        Self::start_behind(tls(pki), answer).await
+    }
+
+    /// One that asks nobody for a certificate.
+    pub(crate) async fn start_for_anybody(pki: &Pki, answer: Answer) -> Self {
+        Self::start_behind(tls_for(pki, ClientAuth::None), answer).await
+    }
+
+    async fn start_behind(tls: TlsAcceptor, answer: Answer) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
-            tls: tls(pki),
+            tls,
             answer,
             seen: Mutex::default(),
             goaways: watch::Sender::new(0),
