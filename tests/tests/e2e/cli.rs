@@ -73,8 +73,17 @@ const CALLER: &[&str] = &[
     "caller.key",
 ];
 
-/// Arguments behind `--endpoint`, exit code, and a word that stderr has; no row prints a token.
-const REFUSALS: &[(&str, &[&str], &[&str], i32, &str)] = &[
+/// Name, command, identity, exit code, and a word that stderr has.
+type Refusal = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    i32,
+    &'static str,
+);
+
+/// No row prints a token.
+const REFUSALS: &[Refusal] = &[
     (
         "a role that Ask2Do does not serve",
         &["mint", "--id", "42", "--role", "editor"],

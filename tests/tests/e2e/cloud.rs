@@ -148,7 +148,7 @@ async fn check(
             let refusal = reply.refused(code, reason);
             let found = refusal
                 .retry_after
-                .map(|wait| wait.as_millis().div_ceil(1000) as u64);
+                .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
             assert_eq!(found.is_some(), retry_after.is_some(), "{refusal:?}");
             if let (Some(found), Some(range)) = (found, retry_after) {
                 assert!(is_in(found, range), "{found} s");

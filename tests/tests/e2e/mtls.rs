@@ -27,8 +27,11 @@ use Outcome::{Alert, Minted, NotCaller};
 
 const DAY: i64 = 24 * 3600;
 
+/// Name, certificate, and what becomes of it.
+type Certificate = (&'static str, fn(&World) -> Option<Pair>, Outcome);
+
 /// Each certificate with its one defect, or none.
-pub(crate) const CERTIFICATES: &[(&str, fn(&World) -> Option<Pair>, Outcome)] = &[
+pub(crate) const CERTIFICATES: &[Certificate] = &[
     ("the right one", |w| issued(w, client().uri(PANEL)), Minted),
     ("a DNS name", |w| issued(w, client().dns(LEGACY)), Minted),
     (
