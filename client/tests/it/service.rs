@@ -197,11 +197,11 @@ async fn connection(tcp: TcpStream, state: Arc<State>) {
     let Ok(stream) = state.tls.accept(tcp).await else {
         return;
     };
-    let chain = stream.get_ref().1.peer_certificates().unwrap();
-    let serial = PeerCertificate::from_chain(chain)
-        .unwrap()
-        .serial()
-        .to_owned();
+    let chain = stream.get_ref().1.peer_certificates();
+    let serial = chain.map_or_else(String::new, |chain| {
+        let peer = PeerCertificate::from_chain(chain).unwrap();
+        peer.serial().to_owned()
+    });
     let _counted = Counted::new(state.open.clone());
     let calls = Calls {
         state: state.clone(),
