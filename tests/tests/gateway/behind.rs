@@ -89,6 +89,10 @@ async fn killed() {
 async fn silent() {
     let (_world, server, _panel, gateway) = whole().await;
     server.process.signal(Signal::STOP);
+    until("each of its threads has stopped", async || {
+        has_stopped(server.process.id()).then_some(())
+    })
+    .await;
     for _ in 0..2 {
         let answer = widget("admin", "42").send(gateway.http).await.unwrap();
         let (status, code) = answer.outcome();
@@ -103,6 +107,16 @@ async fn silent() {
     }
     server.process.signal(Signal::CONT);
     until_minted(&gateway).await;
+}
+
+/// By Linux's own account: the signal is sent, and takes its time.
+fn has_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(Result::unwrap).all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+        let (_, state) = stat.rsplit_once(") ").unwrap();
+        state.starts_with('T')
+    })
 }
 
 async fn panel_gone() {
