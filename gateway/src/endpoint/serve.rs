@@ -132,6 +132,7 @@ impl Traced {
             http.route = route,
             http.response.status_code = field::Empty,
             error.type = field::Empty,
+            ask2do.reason = field::Empty,
         );
         if !span.is_disabled() {
             match route {
@@ -180,6 +181,7 @@ fn finish(
     let response = outcome.answer(endpoint, request, &id.to_string());
     endpoint.metrics.answered(outcome.code(), started.elapsed());
     span.record("http.response.status_code", response.status().as_u16());
+    span.record("ask2do.reason", outcome.code());
     if let Outcome::Failed(failure) = outcome {
         span.record("error.type", failure.row().reason.as_str());
         if response.status().is_server_error() {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
-use tracing::{Instrument, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 use url::Url;
 
 use super::coalesce::Coalesce;
@@ -124,6 +125,13 @@ impl Forward {
     }
 }
 
+/// Says in the question's span what went wrong.
+fn failed(kind: &str) {
+    let span = Span::current();
+    span.record("error.type", kind);
+    span.record("otel.status_code", "ERROR");
+}
+
 /// A header of the connection, of the message's framing, or of the trace must be this side's own.
 pub(crate) fn may_pass_on(name: &HeaderName) -> bool {
     !matches!(
@@ -162,6 +170,9 @@ impl SessionCheck for Forward {
                     http.request.method = "GET",
                     server.address = question.url.host_str(),
                     server.port = question.url.port_or_known_default(),
+                    http.response.status_code = Empty,
+                    error.type = Empty,
+                    otel.status_code = Empty,
                 );
                 async move { question.ask(headers).await }.instrument(span)
             })
@@ -197,7 +208,12 @@ impl Question {
             .client
             .get(&self.url, headers, self.timeout)
             .await
-            .map_err(|error| unavailable(&error.to_string()))?;
+            .map_err(|error| unavailable(&error.to_string()))
+            .inspect_err(|_| failed("connection"))?;
+        Span::current().record("http.response.status_code", answer.status.as_u16());
+        if answer.status.is_client_error() || answer.status.is_server_error() {
+            failed(answer.status.as_str());
+        }
         match answer.status {
             status if status.is_success() => self.user(&answer),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
