@@ -60,10 +60,13 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.case("client: its own timer is short", || async {
         let world = World::new().await;
         let server = world.server().start().await;
-        let client = client(&world, &[server.grpc]).deadline(Duration::from_millis(400));
-        let client = client.build().unwrap();
-        let error = client.mint_token(&PanelUser::new("slow-7s", "admin")).await;
+        let hurried = client(&world, &[server.grpc]).deadline(Duration::from_millis(400));
+        let hurried = hurried.build().unwrap();
+        let error = hurried
+            .mint_token(&PanelUser::new("slow-7s", "admin"))
+            .await;
         assert_eq!(error.unwrap_err().reason(), Reason::CloudTimeout);
+        let client = client(&world, &[server.grpc]).build().unwrap();
         assert_eq!(client.health().await.unwrap(), Health::Serving);
     });
 }
