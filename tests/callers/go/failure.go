@@ -19,7 +19,13 @@ type failure struct {
 	Code              string   `json:"code"`
 	Reason            string   `json:"reason"`
 	RetryAfterSeconds *float64 `json:"retryAfterSeconds,omitempty"`
-	Fields            []string `json:"fields,omitempty"`
+	Fields            []field  `json:"fields,omitempty"`
+}
+
+// field is what the service finds wrong with one field of the request.
+type field struct {
+	Field       string `json:"field"`
+	Description string `json:"description"`
 }
 
 func failureOf(err error) failure {
@@ -42,7 +48,7 @@ func failureOf(err error) failure {
 			f.RetryAfterSeconds = &seconds
 		case *errdetails.BadRequest:
 			for _, violation := range detail.GetFieldViolations() {
-				f.Fields = append(f.Fields, violation.GetField())
+				f.Fields = append(f.Fields, field{violation.GetField(), violation.GetDescription()})
 			}
 		}
 	}

@@ -32,5 +32,8 @@ def failure_of(error: grpc.RpcError) -> dict:
         elif detail.Unpack(retry):
             failure["retryAfterSeconds"] = retry.retry_delay.ToTimedelta().total_seconds()
         elif detail.Unpack(bad_request):
-            failure["fields"] = [violation.field for violation in bad_request.field_violations]
+            failure["fields"] = [
+                {"field": violation.field, "description": violation.description}
+                for violation in bad_request.field_violations
+            ]
     return failure
