@@ -39,7 +39,7 @@ impl Cores {
         let server = allowed.next().ok_or("no core may be used")?;
         Ok(Self {
             server,
-            load: allowed.last().unwrap_or(server),
+            load: allowed.next_back().unwrap_or(server),
         })
     }
 }

@@ -153,6 +153,7 @@ impl Run {
             rounds,
             timing,
             starts,
+            smoke: self.smoke,
         })
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     /// How often the server is started to measure how long that takes.
     pub(crate) starts: usize,
+    /// Whether it is only to show that it works.
+    pub(crate) smoke: bool,
 }
 
 /// One server, which may be two processes.

@@ -15,6 +15,7 @@ pub(crate) struct Report {
     cores: usize,
     rounds: usize,
     seconds_a_round: f64,
+    smoke: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mint: Option<Compared>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +40,7 @@ impl Report {
                 .count(),
             rounds: settings.rounds,
             seconds_a_round: settings.timing.measured.as_secs_f64(),
+            smoke: settings.smoke,
             mint: None,
             panel: None,
         })
@@ -51,6 +53,9 @@ impl Report {
             "{}; {} cores, {}; {} rounds of {} s",
             self.date, self.cores, self.processor, self.rounds, self.seconds_a_round
         );
+        if self.smoke {
+            println!("Smoke: too short to mean anything.");
+        }
         self.mint.iter().for_each(mint);
         self.panel.iter().for_each(panel);
     }
