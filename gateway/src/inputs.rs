@@ -41,24 +41,28 @@ pub struct Inputs {
 ///
 /// # Errors
 ///
-/// Every mistake: those of the settings, else those of all files.
+/// Every mistake, in the settings and in the files that they name; those of the settings alone
+/// where the configuration file itself could not be read.
 pub fn read(
     arguments: &config::Arguments,
     metrics: &mut Metrics,
 ) -> Result<(Inputs, TokenClient), Mistakes> {
     let sources = Sources::new(arguments);
-    let config: Config = sources.read()?;
+    let (config, mistakes) = sources.read_on::<Config>()?;
     let own = GatewayMetrics::default();
     own.register(metrics);
     let mut reading = Reading {
         origin: origin(arguments),
-        mistakes: Mistakes::new(),
+        mistakes,
         reloaders: Vec::new(),
         reloads: Reloads::register(metrics),
         expiry: CertificateExpiry::register(metrics),
         metrics: own,
     };
-    reading.follow(&sources, &config, metrics);
+    // A file with mistakes, which are told already, cannot be followed.
+    if reading.mistakes.is_empty() {
+        reading.follow(&sources, &config, metrics);
+    }
     let client = reading.client(&config.service);
     let tls = config
         .http
@@ -80,7 +84,7 @@ pub fn read(
             };
             Ok((inputs, client))
         }
-        _ => Err(reading.mistakes),
+        _ => Err(reading.mistakes.in_order()),
     }
 }
 
@@ -246,10 +250,14 @@ impl Reading {
         self.reloaders.push(reloader);
     }
 
-    /// The value; an error becomes a mistake at `key`.
+    /// The value; an error becomes a mistake at `key`, unless there is one already: what follows
+    /// from a setting's stand-in is no news.
     fn fine<T, E: Display>(&mut self, key: &str, allowed: &str, value: Result<T, E>) -> Option<T> {
         value
             .map_err(|error| {
+                if self.mistakes.concern(key) {
+                    return;
+                }
                 let found = format_args!("found {error}");
                 let mistake = Mistake::new(self.origin.clone(), key, found, allowed);
                 self.mistakes.push(mistake);

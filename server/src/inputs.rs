@@ -117,11 +117,13 @@ impl RestartNeeded {
 ///
 /// # Errors
 ///
-/// Every mistake: those of the settings, else those of all files.
+/// Every mistake, in the settings and in the files that they name; those of the settings alone
+/// where the configuration file itself could not be read.
 pub fn read(arguments: &config::Arguments) -> Result<(Inputs, CloudInputs), Mistakes> {
     let sources = Sources::new(arguments);
-    let config: Config = sources.read()?;
+    let (config, mistakes) = sources.read_on::<Config>()?;
     let mut reading = Reading {
+        settings_hold: mistakes.is_empty(),
         origin: match &arguments.config {
             Some(path) => Origin::File {
                 path: Arc::from(path.as_path()),
@@ -130,7 +132,7 @@ pub fn read(arguments: &config::Arguments) -> Result<(Inputs, CloudInputs), Mist
             },
             None => Origin::Nowhere,
         },
-        mistakes: Mistakes::new(),
+        mistakes,
         reloaders: Vec::new(),
     };
     let restart = RestartNeeded::default();
@@ -150,14 +152,15 @@ pub fn read(arguments: &config::Arguments) -> Result<(Inputs, CloudInputs), Mist
                 audit_key,
                 restart,
             };
-            Ok((inputs, cloud))
+            reading.mistakes.into_result((inputs, cloud))
         }
-        _ => Err(reading.mistakes),
+        _ => Err(reading.mistakes.in_order()),
     }
 }
 
 /// The files as they are read: nothing where there was a mistake.
 struct Reading {
+    settings_hold: bool,
     origin: Origin,
     mistakes: Mistakes,
     reloaders: Vec<Reloader>,
@@ -198,7 +201,12 @@ impl Reading {
         let restart = restart.clone();
         let tell = move |keys: &[String]| restart.tell(keys);
         let part = |config: &Config| Ok(config.callers()?);
-        let followed = sources.watch("configuration", config.clone(), &["callers"], part, tell);
+        // A file with mistakes, which are told already, cannot be followed.
+        let followed = if self.settings_hold {
+            sources.watch("configuration", config.clone(), &["callers"], part, tell)
+        } else {
+            Ok(None)
+        };
         let here = match followed {
             Ok(Some(followed)) => self.watched("callers", "", Ok(followed)),
             Ok(None) => self.fine("callers", "", config.callers().map(Watched::fixed)),
@@ -312,10 +320,14 @@ impl Reading {
         Some(value)
     }
 
-    /// The value; an error becomes a mistake at `key`.
+    /// The value; an error becomes a mistake at `key`, unless there is one already: what follows
+    /// from a setting's stand-in is no news.
     fn fine<T, E: Display>(&mut self, key: &str, allowed: &str, value: Result<T, E>) -> Option<T> {
         value
             .map_err(|error| {
+                if self.mistakes.concern(key) {
+                    return;
+                }
                 let found = format_args!("found {error}");
                 let mistake = Mistake::new(self.origin.clone(), key, found, allowed);
                 self.mistakes.push(mistake);

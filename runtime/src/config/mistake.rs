@@ -158,12 +158,26 @@ impl Mistakes {
     /// # Errors
     ///
     /// There is a mistake.
-    pub fn into_result<T>(mut self, value: T) -> Result<T, Self> {
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() {
             return Ok(value);
         }
+        Err(self.in_order())
+    }
+
+    /// Is a mistake at `key`, in something in it or around it already among these? Then what `key`
+    /// names is not worth another.
+    pub fn concern(&self, key: &str) -> bool {
+        self.iter()
+            .filter(|mistake| mistake.kind != Kind::Unknown)
+            .any(|mistake| within(&mistake.key, key) || within(key, &mistake.key))
+    }
+
+    /// These, in the order of the report.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
         self.kept.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Err(self)
+        self
     }
 
     /// Prints each on a line of standard error; the exit code is 2, as for any wrong usage.

@@ -76,6 +76,27 @@ impl Sources {
     ///
     /// Every mistake in every layer.
     pub fn read<T: Setting>(&self) -> Result<T, Mistakes> {
+        let (content, mistakes) = self.file_content();
+        self.read_layers(content.as_deref(), mistakes, true)
+    }
+
+    /// As [`Sources::read`], for who goes on to look for mistakes in what the settings name: gives the
+    /// settings beside their mistakes. A mistaken one is a stand-in, which [`Mistakes::concern`] tells.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, where the file could not be read: nobody knows what it names.
+    pub fn read_on<T: Setting>(&self) -> Result<(T, Mistakes), Mistakes> {
+        let (content, mistakes) = self.file_content();
+        let (value, mistakes, file_is_known) = self.read_value(content.as_deref(), mistakes, true);
+        if file_is_known {
+            Ok((value, mistakes))
+        } else {
+            Err(mistakes.in_order())
+        }
+    }
+
+    fn file_content(&self) -> (Option<Vec<u8>>, Mistakes) {
         let mut mistakes = Mistakes::new();
         let content = self.file.as_deref().and_then(|path| {
             read_file(path)
@@ -85,7 +106,7 @@ impl Sources {
                 })
                 .ok()
         });
-        self.read_layers(content.as_deref(), mistakes, true)
+        (content, mistakes)
     }
 
     /// Reads all layers, with these bytes for the file's. `mistakes` begin with those of a file that
@@ -93,9 +114,20 @@ impl Sources {
     pub(super) fn read_layers<T: Setting>(
         &self,
         file: Option<&[u8]>,
-        mut mistakes: Mistakes,
+        mistakes: Mistakes,
         starting: bool,
     ) -> Result<T, Mistakes> {
+        let (value, mistakes, _) = self.read_value(file, mistakes, starting);
+        mistakes.into_result(value)
+    }
+
+    /// What all layers say, every mistake in them, and whether the file is among them.
+    fn read_value<T: Setting>(
+        &self,
+        file: Option<&[u8]>,
+        mut mistakes: Mistakes,
+        starting: bool,
+    ) -> (T, Mistakes, bool) {
         let path: Option<Arc<Path>> = self.file.as_deref().map(Arc::from);
         let in_file = path
             .as_ref()
@@ -125,7 +157,7 @@ impl Sources {
         if !file_is_known {
             mistakes.forget_what_rests_on_all_layers();
         }
-        mistakes.into_result(value)
+        (value, mistakes, file_is_known)
     }
 
     /// A layer for each variable that begins with one of the tables: others' may look alike

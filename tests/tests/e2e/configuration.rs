@@ -154,6 +154,11 @@ const MISTAKES: &[(&str, Spoil, &[&str])] = &[
         &["cloud.ca_file"],
     ),
     (
+        "a file beside a setting",
+        |_, s| s.set("limits.in_flight", "-1").file("cloud-ca.crt", "x"),
+        &["cloud.ca_file"],
+    ),
+    (
         "no TOML",
         |_, s| s.file("server.toml", "callers = ["),
         &["server.toml:1", "TOML"],
