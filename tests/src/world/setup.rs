@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -99,18 +100,17 @@ impl Setup {
         if !rustix::process::geteuid().is_root() {
             return Ok(self);
         }
-        let has_setpriv = std::process::Command::new("setpriv")
-            .arg("--version")
-            .output()
-            .is_ok();
+        let has_setpriv = Command::new("setpriv").arg("--version").output().is_ok();
         if !has_setpriv {
             return Err(CannotRun(
                 "root runs this, and there is no setpriv to become another",
             ));
         }
-        // Root's target folder may be closed to others.
+        // Root's target folder may be closed to others. Copied by another program: one that this one still
+        // had open for writing, in a child that another case is just starting, could not be run.
         let program = self.path("ask2do-token-server");
-        fs::copy(&self.program, &program).unwrap();
+        let copied = Command::new("cp").args([&self.program, &program]).status();
+        assert!(copied.unwrap().success());
         self.program = program;
         fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Ok(self.under(&[

@@ -9,6 +9,7 @@
     reason = "these are tests"
 )]
 
+mod audit;
 mod cli;
 mod client;
 mod cloud;
@@ -40,5 +41,6 @@ fn main() -> ExitCode {
     client::add(&mut suite);
     cli::add(&mut suite);
     secrets::add(&mut suite);
+    audit::add(&mut suite);
     suite.run()
 }
