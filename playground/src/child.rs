@@ -64,6 +64,12 @@ pub(crate) enum ChildError {
     },
 }
 
+/// Spans go out soon, so that the page shows them soon, unless the user's variable says how soon.
+fn soon() -> Option<(&'static str, &'static str)> {
+    const DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
+    std::env::var_os(DELAY).is_none().then_some((DELAY, "200"))
+}
+
 impl Child {
     /// Starts this binary with these arguments, and one variable more than this process has. `name` is for
     /// people, `service` for traces.
@@ -84,6 +90,7 @@ impl Child {
             .arg(END_WITH_PARENT)
             .env("OTEL_SERVICE_NAME", service)
             .envs(variable)
+            .envs(soon())
             .stdin(Stdio::piped())
             // What a child says on standard output is for who runs it alone.
             .stdout(Stdio::null())

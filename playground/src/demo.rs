@@ -120,10 +120,13 @@ async fn start(
     ports: Ports,
     children: &mut Vec<Child>,
 ) -> Result<(), Failure> {
-    let environment = options
-        .otlp
-        .as_ref()
-        .map(|url| (OTLP_ENDPOINT, url.as_str()));
+    // The panel shows each hop, unless somebody else collects them.
+    let panel = format!("http://127.0.0.1:{}", ports.panel());
+    let environment = match &options.otlp {
+        Some(url) => Some((OTLP_ENDPOINT, url.as_str())),
+        None if environment_exports() => None,
+        None => Some((OTLP_ENDPOINT, &*panel)),
+    };
     let parts = parts::parts(folder, ports);
     for part in &parts {
         children.push(Child::start(
@@ -137,6 +140,14 @@ async fn start(
         child.ready(async || part.is_ready().await).await?;
     }
     Ok(())
+}
+
+/// Whether the user's own variables say where traces go.
+fn environment_exports() -> bool {
+    std::env::vars_os().any(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("OTEL_EXPORTER_OTLP_") || name == "OTEL_TRACES_EXPORTER"
+    })
 }
 
 /// One token, as any caller gets it.

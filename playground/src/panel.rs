@@ -1,6 +1,7 @@
 //! The demo panel: a customer's admin panel in small, with three users, cookie sessions, the
 //! `/whoami` that the gateway asks, and a dashboard that loads a stand-in for the vendor's widget.
 
+mod hops;
 mod pages;
 mod sessions;
 
@@ -79,6 +80,7 @@ pub(crate) fn router() -> Router {
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(axum::extract::DefaultBodyLimit::max(FORM_LIMIT))
         .with_state(Arc::new(Sessions::default()))
+        .merge(hops::router())
 }
 
 /// The dashboard; the login page where nobody is logged in. No redirect: a probe of `/` sees 200.

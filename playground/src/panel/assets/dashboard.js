@@ -34,7 +34,41 @@
     put("call-time", `${ms} ms`);
     put("call-at", at.toLocaleTimeString());
     put("call-trace", traceId);
+    follow(traceId, { service: "browser", name: "POST /api/ask2do/token", took: ms, reason: String(status || error), failed: status !== 200 });
   });
+
+  // The parts export their spans a moment after the call: ask for a while.
+  let followed = null;
+  async function follow(traceId, browser) {
+    followed = traceId;
+    put("hops-trace", traceId);
+    for (let asked = 0, seen = -1; asked < 10 && followed === traceId; asked += 1) {
+      const response = await fetch(`/hops/${traceId}`).catch(() => null);
+      const hops = response?.ok ? await response.json() : [];
+      if (followed !== traceId) return;
+      if (hops.length !== seen) showHops(browser, hops);
+      seen = hops.length;
+      await new Promise((done) => setTimeout(done, 300));
+    }
+  }
+
+  function showHops(browser, hops) {
+    const list = document.getElementById("hops");
+    if (!list) return;
+    document.getElementById("hops-none").hidden = hops.length > 0;
+    const begin = hops[0]?.start ?? 0;
+    list.replaceChildren(...[{ ...browser, start: begin }, ...hops].map((hop) => {
+      const item = document.createElement("li");
+      item.toggleAttribute("data-failed", hop.failed);
+      const times = `at ${(hop.start - begin).toFixed(1)} ms, took ${hop.took.toFixed(1)} ms`;
+      for (const [kind, text] of [["b", hop.service], ["span", hop.name], ["span", times], ["code", hop.reason ?? ""]]) {
+        const part = document.createElement(kind);
+        part.textContent = text;
+        item.append(part);
+      }
+      return item;
+    }));
+  }
 
   function tick() {
     const left = expiresAt ? Math.max(0, expiresAt - Date.now()) : 0;
