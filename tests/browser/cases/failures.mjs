@@ -67,3 +67,16 @@ export async function the_trace_id_on_the_page_is_the_answers({ panel, newPage }
     assert.match(await text(page, "call-time"), /^\d+ ms$/);
   }
 }
+
+export async function each_hop_of_the_last_call_is_on_the_second_tab({ panel, newPage }) {
+  const page = await newPage();
+  await logIn(page, panel, "admin");
+  await choose(page, "status-401");
+  await page.click("#tab-trace");
+  const hop = (service, reason) => page.locator("#hops li", { hasText: service }).filter({ hasText: reason });
+  await hop("browser", "502").waitFor();
+  await hop("ask2do-token-gateway", "POST /api/ask2do/token").filter({ hasText: "TENANT_KEY_REJECTED" }).waitFor();
+  await hop("ask2do-token-server", "MintToken").filter({ hasText: "TENANT_KEY_REJECTED" }).waitFor();
+  await hop("ask2do-cloud-simulated", "401").waitFor();
+  assert.equal(await text(page, "hops-trace"), await page.locator("#call-trace").textContent());
+}
