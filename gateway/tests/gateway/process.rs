@@ -498,8 +498,13 @@ fn mistakes_end_it_with_2_before_it_listens() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(errors.lines().count(), 2, "{errors}");
-    for word in ["http.allowed_origins[0]", "session.mode"] {
+    assert_eq!(errors.lines().count(), 4, "{errors}");
+    for word in [
+        "http.allowed_origins[0]",
+        "session.mode",
+        "service.certificate_file",
+        "service.ca_file",
+    ] {
         assert!(errors.contains(word), "{errors}");
     }
 }

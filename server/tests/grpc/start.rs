@@ -48,15 +48,15 @@ fn every_file_that_is_missing_or_bad_is_named_at_once() {
     assert_eq!(
         keys(&found)[..4],
         [
+            &found[0],
             "grpc.certificate_file",
             "grpc.client_ca_file",
-            &found[2],
             "cloud.tenant_key_file"
         ],
         "{found:#?}"
     );
     assert!(
-        found[2].contains("callers.toml:3: callers[0].san: "),
+        found[0].contains("callers.toml:3: callers[0].san: "),
         "{found:#?}"
     );
     assert!(keys(&found).contains(&"cloud.ca_file"), "{found:#?}");
