@@ -55,6 +55,8 @@ export async function what_is_none_of_the_three_is_not_taken_for_one({ panel, ne
 export async function the_trace_id_on_the_page_is_the_answers({ panel, newPage }) {
   const page = await newPage();
   await logIn(page, panel, "admin");
+  // What the page asked for by itself is answered first: else its answer could be taken for the scenario's.
+  await shows(page, "widget-state", "connected as 42 (admin)");
   for (const [scenario, failed] of [["slow-3s", false], ["status-401", true]]) {
     const answered = page.waitForResponse((response) => new URL(response.url()).pathname === "/api/ask2do/token");
     await choose(page, scenario);
