@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::any;
+use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::guard::CrossSiteGuard;
@@ -33,6 +34,8 @@ pub struct Endpoint {
     in_flight: usize,
     trust_browser_sampling: bool,
     metrics: GatewayMetrics,
+    /// What a preflight is told of headers: the session check's among them.
+    allow_headers: HeaderValue,
 }
 
 impl Endpoint {
@@ -47,6 +50,7 @@ impl Endpoint {
             in_flight: 256,
             trust_browser_sampling: false,
             metrics: GatewayMetrics::default(),
+            allow_headers: answer::allow_headers(&[]),
         }
     }
 
@@ -186,8 +190,13 @@ impl FromStr for EndpointPath {
 ///     panel.merge(router(endpoint, PanelSessions, token_client))
 /// }
 /// ```
-pub fn router<S: SessionCheck, M: Minter>(endpoint: Endpoint, sessions: S, minter: M) -> Router {
+pub fn router<S: SessionCheck, M: Minter>(
+    mut endpoint: Endpoint,
+    sessions: S,
+    minter: M,
+) -> Router {
     let path = endpoint.path.clone();
+    endpoint.allow_headers = answer::allow_headers(&sessions.credential_headers());
     let serving = Arc::new(Serving {
         permits: Semaphore::new(endpoint.in_flight),
         endpoint,

@@ -60,13 +60,15 @@ impl Origin {
     /// Whether `Host` names this origin's host and port. `Host` does not tell the scheme, so a host
     /// without a port stands for the default port of this origin's.
     pub(crate) fn has_host(&self, host: &Authority) -> bool {
-        !host.as_str().contains('@')
-            && host.host().eq_ignore_ascii_case(&self.host)
-            && match host.port() {
-                Some(port) => port.as_u16() == self.port,
-                // `panel.example:` has an empty port, which is the default one.
-                None => self.port == self.default_port(),
-            }
+        let Some(port) = host.as_str().strip_prefix(host.host()) else {
+            return false; // With a user before the host, which no browser sends.
+        };
+        let same_port = match port {
+            // `panel.example:` has an empty port, which is the default one.
+            "" | ":" => self.port == self.default_port(),
+            _ => host.port_u16() == Some(self.port),
+        };
+        same_port && host.host().eq_ignore_ascii_case(&self.host)
     }
 
     fn default_port(&self) -> u16 {
@@ -194,6 +196,8 @@ mod tests {
             ("https://evil-panel.example", "panel.example", false),
             ("https://panel.example.evil", "panel.example", false),
             ("https://panel.example", "x@panel.example", false),
+            ("https://panel.example", "panel.example:", true),
+            ("https://panel.example", "panel.example:65536", false),
             ("http://[::1]:8080", "[::1]:8080", true),
         ];
         for (origin, host, same) in cases {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 mod coalesce;
 mod configured;
@@ -50,6 +50,14 @@ pub trait SessionCheck: Send + Sync + 'static {
     fn is_ambient(&self, headers: &HeaderMap) -> bool {
         let _ = headers;
         true
+    }
+
+    /// The headers with which a page may log in, so that one on an allowed origin gets them allowed by the answer to
+    /// its preflight. `Authorization` is allowed anyway, and a page cannot set `Cookie`.
+    ///
+    /// None unless implemented.
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 }
 

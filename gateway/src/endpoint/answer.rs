@@ -1,5 +1,7 @@
 //! The endpoint's answers: never cached, never a redirect, with CORS headers for allowed origins.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -18,6 +20,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
+
+/// Headers that any page may send.
+const ALLOWED_HEADERS: [&str; 6] = [
+    "authorization",
+    "baggage",
+    "content-type",
+    "traceparent",
+    "tracestate",
+    "x-requested-with",
+];
 
 /// The vendor's form of a time: UTC, three decimals, Z.
 const EXPIRES_AT: &[BorrowedFormatItem<'_>] = format_description!(
@@ -66,6 +78,11 @@ impl Outcome {
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // JSON, which no browser may take for a script or a page.
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
         if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert(REQUEST_ID, id);
         }
@@ -130,13 +147,25 @@ fn preflight(endpoint: &Endpoint) -> Response {
     );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, traceparent, x-requested-with"),
+        endpoint.allow_headers.clone(),
     );
     headers.insert(
         header::ACCESS_CONTROL_MAX_AGE,
         HeaderValue::from_static(PREFLIGHT_SECONDS),
     );
     response
+}
+
+/// What a page may send: what the guard and the trace look at, what browsers' tracing adds beside it, and
+/// what the session check reads.
+pub(super) fn allow_headers(credentials: &[HeaderName]) -> HeaderValue {
+    let allowed: BTreeSet<&str> = ALLOWED_HEADERS
+        .into_iter()
+        .chain(credentials.iter().map(HeaderName::as_str))
+        .collect();
+    let allowed: Vec<&str> = allowed.into_iter().collect();
+    // Names of headers and commas always make a value.
+    HeaderValue::from_str(&allowed.join(", ")).unwrap_or(HeaderValue::from_static("content-type"))
 }
 
 fn methods(endpoint: &Endpoint) -> &'static str {

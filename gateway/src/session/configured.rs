@@ -1,7 +1,7 @@
 //! The mode that the configuration chose.
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use super::{Forward, Header, Jwt, SessionCheck, SessionError, SessionUser};
 
@@ -31,6 +31,14 @@ impl SessionCheck for Configured {
             Self::Forward(forward) => forward.is_ambient(headers),
             Self::Jwt(jwt) => jwt.is_ambient(headers),
             Self::Header(header) => header.is_ambient(headers),
+        }
+    }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Forward(forward) => forward.credential_headers(),
+            Self::Jwt(jwt) => jwt.credential_headers(),
+            Self::Header(header) => header.credential_headers(),
         }
     }
 }

@@ -132,17 +132,27 @@ fn failed(kind: &str) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// A header of the connection, of the message's framing, or of the trace must be this side's own.
+/// A header of the connection, of the message's form, or of the trace must be this side's own; with a condition
+/// or a range, the panel would not answer who somebody is.
 pub(crate) fn may_pass_on(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
         "host"
             | "connection"
             | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
             | "proxy-connection"
             | "transfer-encoding"
             | "content-length"
             | "content-type"
+            | "accept-encoding"
+            | "range"
+            | "if-match"
+            | "if-none-match"
+            | "if-modified-since"
+            | "if-unmodified-since"
+            | "if-range"
             | "expect"
             | "te"
             | "trailer"
@@ -184,6 +194,11 @@ impl SessionCheck for Forward {
         self.headers.iter().any(|name| {
             *name != header::COOKIE && *name != header::AUTHORIZATION && headers.contains_key(name)
         })
+    }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        let own = self.headers.iter().filter(|name| **name != header::COOKIE);
+        own.cloned().collect()
     }
 }
 

@@ -132,6 +132,13 @@ impl SessionCheck for Jwt {
         // A proxy may put a token into a header of its own for whoever comes with a cookie.
         matches!(&self.place, TokenPlace::Header(name) if *name != header::AUTHORIZATION)
     }
+
+    fn credential_headers(&self) -> Vec<HeaderName> {
+        match &self.place {
+            TokenPlace::Cookie(_) => Vec::new(),
+            TokenPlace::Header(name) => vec![name.clone()],
+        }
+    }
 }
 
 impl TokenPlace {
@@ -162,18 +169,23 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// The value of a cookie that is there once. Twice means that a sibling site may have set one of them.
+///
+/// Read as bytes: browsers send other cookies beside it that are no ASCII.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, SessionError> {
     let mut values = headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|header| header.to_str().ok())
-        .flat_map(|header| header.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
-        .filter(|(own, _)| *own == name)
-        .map(|(_, value)| value);
+        .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|cookie| {
+            let rest = cookie.trim_ascii().strip_prefix(name.as_bytes())?;
+            rest.strip_prefix(b"=")
+        });
     match (values.next(), values.next()) {
-        (value, None) => Ok(value.map(|value| value.trim_matches('"'))),
-        _ => Err(refused("the JWT's cookie is there twice")),
+        (None, _) => Ok(None),
+        (Some(value), None) => std::str::from_utf8(value)
+            .map(|value| Some(value.trim_matches('"')))
+            .map_err(|_| refused("the JWT's cookie is no text")),
+        (Some(_), Some(_)) => Err(refused("the JWT's cookie is there twice")),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Every combination of what a browser says about where a request comes from.
 
-use ask2do_token_gateway::application;
-use axum::body::Body;
-use axum::http::{Method, Request};
+use std::net::IpAddr;
 
-use crate::fakes::{FakeMinter, FakeSessions, PATH, call, endpoint};
+use ask2do_token_gateway::application;
+use ask2do_token_gateway::session::{Header, Peer, TrustedCidrs, TrustedProxies};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, Method, Request};
+
+use crate::fakes::{Answer, FakeMinter, FakeSessions, Headers, PATH, call, endpoint};
 
 const HOST: &str = "panel.example";
 const ALLOWED: &str = "https://other.example";
@@ -195,6 +199,7 @@ async fn table(setup: Setup) -> usize {
                             origin.filter(|origin| *origin == ALLOWED),
                             "{cell:?}"
                         );
+                        assert_eq!(answer.header("vary"), Some("Origin"), "{cell:?}");
                         cells += 1;
                     }
                 }
@@ -203,4 +208,139 @@ async fn table(setup: Setup) -> usize {
     }
     assert!(mints > 0);
     cells
+}
+
+/// A POST of somebody who is logged in by cookie, with these headers beside.
+async fn post(router: &Router, headers: Headers<'_>) -> Answer {
+    let mut request = Request::post(PATH).header("cookie", "sid=1");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    call(router, request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_header_that_is_there_twice_says_nothing() {
+    let minter = FakeMinter::default();
+    let by_host = application(
+        endpoint().allowed_origins([ALLOWED.parse().unwrap()]),
+        FakeSessions::default(),
+        minter.clone(),
+    );
+    let by_name = application(
+        endpoint().public_origins([PUBLIC.parse().unwrap()]),
+        FakeSessions::default(),
+        minter.clone(),
+    );
+    let host = ("host", HOST);
+    let own = ("origin", "https://panel.example");
+    let same_origin = ("sec-fetch-site", "same-origin");
+    let json = ("content-type", "application/json");
+    let cases: [(&Router, Headers<'_>, u16); 10] = [
+        (&by_host, &[host, own], 200),
+        (&by_host, &[host, own, own], 403),
+        (&by_host, &[host, host, own], 403),
+        (&by_host, &[own], 403),
+        (
+            &by_host,
+            &[host, ("origin", ALLOWED), ("origin", ALLOWED)],
+            403,
+        ),
+        (&by_host, &[host, same_origin, same_origin], 403),
+        // The rule that comes first decides alone.
+        (&by_host, &[host, same_origin, own, own], 200),
+        (&by_host, &[host, json, json], 403),
+        // `Host` is of no interest where the origins are named.
+        (&by_name, &[host, host, ("origin", PUBLIC)], 200),
+        (&by_name, &[host, host, own], 403),
+    ];
+    for (router, headers, status) in cases {
+        let answer = post(router, headers).await;
+        assert_eq!(answer.status, status, "{headers:?}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            None,
+            "{headers:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_host_is_taken_in_each_of_its_spellings() {
+    let router = application(endpoint(), FakeSessions::default(), FakeMinter::default());
+    for (host, origin, status) in [
+        ("panel.example", "https://panel.example", 200),
+        ("Panel.Example", "https://panel.example", 200),
+        ("panel.example:443", "https://panel.example", 200),
+        ("panel.example:80", "http://panel.example", 200),
+        ("panel.example:", "https://panel.example", 200),
+        ("panel.example:8443", "https://panel.example:8443", 200),
+        ("[::1]:8080", "http://[::1]:8080", 200),
+        ("[2001:db8::1]", "https://[2001:db8::1]", 200),
+        ("panel.example.", "https://panel.example.", 200),
+        // To a browser these are two origins.
+        ("panel.example.", "https://panel.example", 403),
+        ("panel.example", "https://panel.example.", 403),
+        ("panel.example:443", "http://panel.example", 403),
+        ("panel.example:80", "https://panel.example", 403),
+        ("panel.example:8443", "https://panel.example", 403),
+        ("panel.example:65536", "https://panel.example", 403),
+        ("panel.example:x", "https://panel.example", 403),
+        ("[::1]", "http://[::2]", 403),
+        ("::1", "http://[::1]", 403),
+        ("user@panel.example", "https://panel.example", 403),
+        ("panel.example, evil.example", "https://panel.example", 403),
+        ("panel.example/x", "https://panel.example", 403),
+        ("", "https://panel.example", 403),
+    ] {
+        let answer = post(&router, &[("host", host), ("origin", origin)]).await;
+        assert_eq!(answer.status, status, "{host} {origin}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_adds_is_a_credential_that_comes_by_itself() {
+    let cidrs = TrustedCidrs::new(vec!["10.0.0.0/24".parse().unwrap()]).unwrap();
+    let sessions = Header::new(
+        TrustedProxies::Addresses(cidrs),
+        HeaderName::from_static("x-user-id"),
+        HeaderName::from_static("x-user-role"),
+    );
+    let minter = FakeMinter::default();
+    let router = application(endpoint(), sessions, minter.clone());
+    let mut mints = 0;
+    for site in SEC_FETCH_SITE {
+        for origin in ORIGIN {
+            for (content, marked) in CONTENT {
+                // The last of them brings the identity headers itself.
+                let content = content.iter().filter(|(name, _)| !name.contains("user"));
+                let mut request = Request::post(PATH)
+                    .header("host", HOST)
+                    .header("x-user-id", "42")
+                    .header("x-user-role", "owner");
+                for (name, value) in content
+                    .chain(&site.map(|site| ("sec-fetch-site", site)))
+                    .chain(&origin.map(|origin| ("origin", origin)))
+                {
+                    request = request.header(*name, *value);
+                }
+                let mut request = request.body(Body::empty()).unwrap();
+                request.extensions_mut().insert(Peer {
+                    address: Some(IpAddr::from([10, 0, 0, 7])),
+                    certificate: None,
+                });
+                let passes = match (site, origin) {
+                    (Some(site), _) => site == "same-origin",
+                    (None, Some(origin)) => origin == "https://panel.example",
+                    (None, None) => marked,
+                };
+                let answer = call(&router, request).await;
+                let status = if passes { 200 } else { 403 };
+                assert_eq!(answer.status, status, "{site:?} {origin:?} {marked}");
+                mints += usize::from(passes);
+                assert_eq!(minter.count(), mints);
+            }
+        }
+    }
+    assert!(mints > 0);
 }

@@ -18,14 +18,18 @@ use crate::fakes::{Answer, FakeMinter, Headers, call, endpoint, serve, widget};
 const LOGGED_IN: (&str, &str) = ("cookie", "sid=1");
 const USER: &str = r#"{"id":"42","role":"owner"}"#;
 
-/// Short, so that the tests of panels that hang are too.
-const TIMEOUT: Duration = Duration::from_millis(300);
+/// Long: a busy machine is no panel that hangs.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn forward(panel: SocketAddr, id: &str, role: &str) -> Forward {
+    forward_within(TIMEOUT, panel, id, role)
+}
+
+fn forward_within(timeout: Duration, panel: SocketAddr, id: &str, role: &str) -> Forward {
     Forward::new(
         HttpClient::new().unwrap(),
         format!("http://{panel}/whoami").parse().unwrap(),
-        TIMEOUT,
+        timeout,
         vec!["cookie".parse().unwrap(), "authorization".parse().unwrap()],
         id.parse().unwrap(),
         role.parse().unwrap(),
@@ -73,6 +77,13 @@ async fn a_user_is_read_from_wherever_the_answer_has_it() {
             &[],
             r#"{"id":42,"role":["junior","admin"]}"#,
             "42 admin",
+        ),
+        (
+            "/id",
+            "/role",
+            &[],
+            r#"{"id":18446744073709551615,"role":"admin"}"#,
+            "18446744073709551615 admin",
         ),
         (
             "/user/id",
@@ -189,6 +200,8 @@ async fn a_2xx_without_a_usable_user_is_503() {
         r#"{"id":null,"role":"owner"}"#,
         r#"{"id":true,"role":"owner"}"#,
         r#"{"id":4.2,"role":"owner"}"#,
+        // Larger than any integer here, and so without one spelling.
+        r#"{"id":18446744073709551616,"role":"owner"}"#,
         r#"{"id":["42"],"role":"owner"}"#,
         r#"{"id":{"$oid":"42"},"role":"owner"}"#,
         r#"{"id":"42","role":"owner""#,
@@ -246,17 +259,22 @@ async fn an_answer_of_64_kib_is_read() {
 
 #[tokio::test]
 async fn a_panel_that_hangs_is_503() {
-    let panel = serve(Router::new().fallback(std::future::pending::<Response<Body>>)).await;
-    let (answer, minted) = ask_at(panel, "/id", "/role", &[LOGGED_IN]).await;
-    assert_eq!((answer.status.as_u16(), minted.len()), (503, 0));
+    let silent = serve(Router::new().fallback(std::future::pending::<Response<Body>>)).await;
     // After its header, in the middle of the body.
-    let (answer, mints) = ask(|| {
+    let half = serve(Router::new().fallback(async || {
         let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
         let body = futures_util::StreamExt::chain(begun, stream::pending());
         response(200, &[], Body::from_stream(body))
-    })
+    }))
     .await;
-    assert_eq!((answer.status.as_u16(), mints), (503, 0));
+    for panel in [silent, half] {
+        let forward = forward_within(Duration::from_millis(300), panel, "/id", "/role");
+        let minter = FakeMinter::default();
+        let router = application(endpoint(), forward, minter.clone());
+        let answer = call(&router, widget(&[LOGGED_IN])).await;
+        assert_eq!((answer.status.as_u16(), minter.count()), (503, 0));
+        assert_eq!(answer.code(), "SESSION_CHECK_UNAVAILABLE");
+    }
 }
 
 /// A panel that writes these bytes to each connection, and closes it.
@@ -403,6 +421,10 @@ fn headers_of_the_connection_or_the_trace_cannot_be_passed_on() {
         "content-length",
         "transfer-encoding",
         "traceparent",
+        "accept-encoding",
+        "proxy-authorization",
+        "range",
+        "if-none-match",
     ] {
         let forward = Forward::new(
             HttpClient::new().unwrap(),
@@ -458,5 +480,100 @@ async fn equal_questions_in_flight_are_asked_once_and_unequal_ones_are_not() {
     assert_eq!(
         StatusCode::OK,
         call(&router, widget(&[("cookie", "a=1")])).await.status
+    );
+}
+
+/// A panel that holds its answers back: how often it was asked, and what lets an answer go.
+async fn held() -> (Router, Arc<Mutex<Vec<String>>>, Arc<tokio::sync::Semaphore>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (seen, opened) = (asked.clone(), gate.clone());
+    let panel = serve(Router::new().fallback(async move |headers: HeaderMap| {
+        let credentials: Vec<_> = headers
+            .get_all("authorization")
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        let credentials = credentials.join("+");
+        seen.lock().unwrap().push(credentials.clone());
+        opened.acquire().await.unwrap().forget();
+        response(
+            200,
+            &[],
+            format!(r#"{{"id":"{credentials}","role":"owner"}}"#),
+        )
+    }))
+    .await;
+    let forward = Forward::new(
+        HttpClient::new().unwrap(),
+        format!("http://{panel}/whoami").parse().unwrap(),
+        Duration::from_secs(60),
+        vec!["authorization".parse().unwrap()],
+        "/id".parse().unwrap(),
+        "/role".parse().unwrap(),
+    )
+    .unwrap();
+    let router = application(endpoint(), forward, FakeMinter::default());
+    (router, asked, gate)
+}
+
+async fn until_asked(asked: &Mutex<Vec<String>>, times: usize) {
+    while asked.lock().unwrap().len() < times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_leaves_takes_the_answer_from_no_other() {
+    let (router, asked, gate) = held().await;
+    let ask = || {
+        let router = router.clone();
+        tokio::spawn(async move { call(&router, widget(&[("authorization", "Bearer a")])).await })
+    };
+    let first = ask();
+    until_asked(&asked, 1).await;
+    let others = [ask(), ask()];
+    // On one thread, each of them has asked when this goes on.
+    tokio::task::yield_now().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.add_permits(1);
+    for other in others {
+        assert_eq!(
+            other.await.unwrap().token().unwrap(),
+            "token of Bearer a as owner"
+        );
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_values_in_another_order_are_another_question() {
+    let (router, asked, gate) = held().await;
+    let (a, b) = ("Bearer a", "Bearer b");
+    let questions = [vec![a, b], vec![b, a], vec![a, a], vec![a]];
+    let asks = questions.clone().map(|values| {
+        let router = router.clone();
+        let headers: Vec<_> = values
+            .into_iter()
+            .map(|value| ("authorization", value))
+            .collect();
+        tokio::spawn(async move { call(&router, widget(&headers)).await })
+    });
+    until_asked(&asked, questions.len()).await;
+    gate.add_permits(questions.len());
+    let mut users = Vec::new();
+    for ask in asks {
+        users.push(ask.await.unwrap().token().unwrap());
+    }
+    let user = |values: &str| format!("token of {values} as owner");
+    assert_eq!(
+        users,
+        [
+            user("Bearer a+Bearer b"),
+            user("Bearer b+Bearer a"),
+            user("Bearer a+Bearer a"),
+            user("Bearer a"),
+        ]
     );
 }

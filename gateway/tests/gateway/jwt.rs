@@ -9,7 +9,7 @@ use ask2do_token_gateway::{GatewayMetrics, application};
 use ask2do_token_tls::Polled;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, Request, Response};
+use axum::http::{HeaderName, HeaderValue, Request, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
@@ -516,6 +516,134 @@ async fn a_header_that_a_proxy_may_add_is_guarded_in_any_case() {
     )
     .await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn cookies_of_others_that_are_no_text_do_not_log_anybody_out_or_in() {
+    let signer = Signer::new("1", Algorithm::EdDSA);
+    let (jwks, _folder) = file(&jwks_of(&[signer.jwk()]));
+    let gateway = Gateway::by_cookie(jwks);
+    let token = signer.sign(&claims());
+    let ask = async |cookies: &[&str]| {
+        let mut request = widget(&[]);
+        for cookie in cookies {
+            let value = HeaderValue::from_bytes(cookie.as_bytes()).unwrap();
+            request.headers_mut().append("cookie", value);
+        }
+        call(&gateway.router, request).await.status
+    };
+    assert_eq!(ask(&[&format!("name=Jürgen; session={token}")]).await, 200);
+    assert_eq!(
+        ask(&["name=Jürgen", &format!("session={token}")]).await,
+        200
+    );
+    let twice = format!("session={token}; name=Jürgen; session=x");
+    assert_eq!(ask(&[&twice]).await, 401);
+    assert_eq!(ask(&["session=ü", &format!("session={token}")]).await, 401);
+    assert_eq!(ask(&["session=ü"]).await, 401);
+    assert_eq!(ask(&[&format!("sessionx={token}; session")]).await, 401);
+}
+
+#[tokio::test]
+async fn keys_under_one_kid_are_each_tried() {
+    let (one, two) = (
+        Signer::new("1", Algorithm::ES256),
+        Signer::new("1", Algorithm::ES256),
+    );
+    let stranger = Signer::new("1", Algorithm::ES256);
+    let (jwks, _folder) = file(&jwks_of(&[one.jwk(), two.jwk()]));
+    let gateway = Gateway::by_cookie(jwks);
+    for signer in [&one, &two] {
+        assert_eq!(gateway.ask(&signer.sign(&claims())).await.status, 200);
+    }
+    gateway
+        .assert_refused(&stranger.sign(&claims()), 401, "of neither")
+        .await;
+    let unnamed = one.sign_as(Algorithm::ES256, None, &claims());
+    gateway.assert_refused(&unnamed, 401, "no kid").await;
+}
+
+#[tokio::test]
+async fn a_key_for_something_else_verifies_nothing() {
+    let signer = Signer::new("1", Algorithm::RS256);
+    let other = Signer::new("2", Algorithm::ES256);
+    let token = signer.sign(&claims());
+    for (member, value) in [
+        ("use", json!("enc")),
+        ("key_ops", json!(["encrypt"])),
+        ("key_ops", json!([])),
+        ("alg", json!("RS512")),
+        ("alg", json!("PS256")),
+        ("alg", json!("RSA-OAEP")),
+        ("alg", json!("HS256")),
+        ("alg", json!("none")),
+    ] {
+        let mut jwk = signer.jwk();
+        jwk[member] = value.clone();
+        let (jwks, _folder) = file(&jwks_of(&[jwk, other.jwk()]));
+        Gateway::by_cookie(jwks)
+            .assert_refused(&token, 401, &format!("{member} {value}"))
+            .await;
+    }
+    for (member, value) in [
+        ("use", json!("sig")),
+        ("key_ops", json!(["sign", "verify"])),
+        ("alg", json!("RS256")),
+    ] {
+        let mut jwk = signer.jwk();
+        jwk[member] = value;
+        let (jwks, _folder) = file(&jwks_of(&[jwk, other.jwk()]));
+        assert_eq!(Gateway::by_cookie(jwks).ask(&token).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_be_as_large_as_the_header() {
+    let signer = Signer::new("1", Algorithm::EdDSA);
+    let (jwks, _folder) = file(&jwks_of(&[signer.jwk()]));
+    let gateway = Gateway::by_cookie(jwks);
+    let of_size = |bytes| signer.sign(&claims_with(json!({ "groups": "x".repeat(bytes) })));
+    assert_eq!(gateway.ask(&of_size(11 << 10)).await.status, 200);
+    let huge = of_size(16 << 10);
+    gateway.assert_refused(&huge, 431, "over 16 KiB").await;
+    // In base64 of noise, deep, and with a number that no type holds.
+    let deep = format!("{}{}", "[".repeat(4000), "]".repeat(4000));
+    for claims in [deep, r#"{"exp":1e999}"#.to_owned()] {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","kid":"1"}"#);
+        let payload = URL_SAFE_NO_PAD.encode(claims);
+        gateway
+            .assert_refused(&format!("{header}.{payload}.AAAA"), 401, "forged")
+            .await;
+    }
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","kid":1}"#);
+    gateway
+        .assert_refused(&format!("{header}.e30.AAAA"), 401, "kid as a number")
+        .await;
+}
+
+#[tokio::test]
+async fn a_page_on_an_allowed_origin_may_send_the_tokens_header() {
+    let signer = Signer::new("1", Algorithm::EdDSA);
+    let (jwks, _folder) = file(&jwks_of(&[signer.jwk()]));
+    let sessions = jwt(jwks, TokenPlace::Header(HeaderName::from_static("x-jwt")));
+    let origin = "https://other.example";
+    let endpoint = endpoint().allowed_origins([origin.parse().unwrap()]);
+    let router = application(endpoint, sessions, FakeMinter::default());
+    let preflight = Request::options(PATH)
+        .header("origin", origin)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "x-jwt");
+    let answer = call(&router, preflight.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 204);
+    let allowed = answer.header("access-control-allow-headers").unwrap();
+    assert!(allowed.split(", ").any(|name| name == "x-jwt"), "{allowed}");
+    let request = Request::post(PATH)
+        .header("origin", origin)
+        .header("sec-fetch-site", "cross-site")
+        .header("x-jwt", signer.sign(&claims()));
+    let answer = call(&router, request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
 }
 
 #[tokio::test]
