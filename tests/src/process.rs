@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -166,6 +168,29 @@ impl Process {
         }
         status
     }
+}
+
+/// A port of the loopback address that is free now, below those that are handed out for outgoing connections:
+/// for programs that cannot take any and tell which.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes, and cases in one, begin at different places.
+    let begin = u16::try_from((std::process::id() * 7) % 9_000).unwrap();
+    (0..1_000)
+        .find_map(|_| {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = 10_000 + (begin + next) % 9_000;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .ok()?
+                .local_addr()
+                .ok()
+        })
+        .expect("a free port")
 }
 
 /// Of a failed case, whatever its processes had to say.

@@ -1,0 +1,1 @@
+# recipe: django/views.py

@@ -1,0 +1,1 @@
+/* recipe: nextjs/route.ts */

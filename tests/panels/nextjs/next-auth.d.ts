@@ -1,0 +1,1 @@
+/* recipe: nextjs/next-auth.d.ts */
