@@ -9,7 +9,7 @@
 )]
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,12 +17,12 @@ use ask2do_token_tests::binaries::workspace;
 use ask2do_token_tests::exchange::Exchange;
 use ask2do_token_tests::gateway::{Gateway, PATH, Setup, widget};
 use ask2do_token_tests::panel::{Panel, Whoami};
-use ask2do_token_tests::process::Process;
+use ask2do_token_tests::process::{Process, free_port};
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use ask2do_token_tests::until;
 use ask2do_token_tests::world::{Server, World};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A proxy whose configuration is in the documentation.
@@ -72,7 +72,39 @@ fn main() -> ExitCode {
             },
         );
     }
+    suite.case(
+        "traefik::each_router_leads_to_a_service_as_the_others_do",
+        traefik,
+    );
     suite.run()
+}
+
+/// There is no Traefik to run here: what the page says for it must say the same as what is run.
+async fn traefik() {
+    let snippet: Value = serde_yaml_ng::from_str(&documented("traefik").0).unwrap();
+    let http = &snippet["http"];
+    let routers = http["routers"].as_object().unwrap();
+    let services = http["services"].as_object().unwrap();
+    let led_to = |name: &str| {
+        let service = routers[name]["service"].as_str().unwrap();
+        &services[service]["loadBalancer"]["servers"][0]["url"]
+    };
+    assert_eq!(led_to("ask2do-token"), "http://ask2do-gateway:8080");
+    assert_eq!(led_to("panel"), "http://panel:3000");
+    assert_eq!((routers.len(), services.len()), (2, 2));
+    // The longer rule wins, which is the one with the path.
+    let rule = |name: &str| routers[name]["rule"].as_str().unwrap();
+    assert_eq!(rule("panel"), "Host(`panel.example`)");
+    assert_eq!(
+        rule("ask2do-token"),
+        format!("{} && Path(`{PATH}`)", rule("panel"))
+    );
+    for router in routers.values() {
+        // No middleware, which could change path or `Host`, and the keys of one that ends TLS.
+        let mut keys: Vec<_> = router.as_object().unwrap().keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["entryPoints", "rule", "service", "tls"]);
+    }
 }
 
 async fn token(site: &Site) {
@@ -398,21 +430,4 @@ fn documented(name: &str) -> Snippet {
         .unwrap();
     let (_, rest) = rest.split_once('\n').unwrap();
     Snippet(rest.split_once("```").unwrap().0.to_owned())
-}
-
-/// One that is free now, below those that are handed out for outgoing connections.
-fn free_port() -> SocketAddr {
-    // Processes, and cases in one, begin at different places.
-    let begin = u16::try_from((std::process::id() * 7) % 9_000).unwrap();
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    (0..1_000)
-        .find_map(|_| {
-            let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let port = 10_000 + (begin + next) % 9_000;
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-                .ok()?
-                .local_addr()
-                .ok()
-        })
-        .expect("a free port")
 }

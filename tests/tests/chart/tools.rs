@@ -36,29 +36,34 @@ pub(crate) fn cases(suite: &mut Suite) {
         }
         Ok(())
     });
-    suite.case_where_possible("every object has the form that Kubernetes and the operators want", || async {
-        let kubeconform = required("kubeconform", "no kubeconform in PATH")?;
-        let kubernetes = variable("ASK2DO_KUBE_SCHEMAS", "no schemas: ASK2DO_KUBE_SCHEMAS is not set")?;
-        let definitions = variable("ASK2DO_CRDS", "no custom resources: ASK2DO_CRDS is not set")?;
-        let custom = custom_resources(&definitions);
-        let helm = helm()?;
-        for (name, values) in value_sets() {
-            let manifests = helm.template::<&str>(&values, &[]).unwrap();
-            for version in KUBERNETES {
-                let mut command = Command::new(&kubeconform);
-                command.args(["-strict", "-summary", "-kubernetes-version", version]);
-                for (folder, file) in [
-                    (&kubernetes, "{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json"),
-                    (&text(custom.path()).into(), "{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"),
-                ] {
-                    command.args(["-schema-location", &format!("{}/{file}", Path::new(folder).display())]);
-                }
-                let (passed, said) = piped(command, &manifests);
-                assert!(passed && said.contains("Skipped: 0"), "{name} {version}: {said}");
+    suite.case_where_possible(
+        "every object has the form that Kubernetes and the operators want",
+        || async {
+            let kubeconform = Kubeconform::find()?;
+            let helm = helm()?;
+            for (name, values) in value_sets() {
+                let manifests = helm.template::<&str>(&values, &[]).unwrap();
+                kubeconform.check(&name, &manifests);
             }
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
+    suite.case_where_possible(
+        "every route in the gateway's documentation has that form, too",
+        || async {
+            let kubeconform = Kubeconform::find()?;
+            let page =
+                std::fs::read_to_string(chart().with_file_name("docs").join("gateway.md")).unwrap();
+            let manifests: Vec<_> = page
+                .split("```yaml\n")
+                .filter(|block| block.starts_with("apiVersion:"))
+                .map(|block| block.split("```").next().unwrap())
+                .collect();
+            assert_eq!(manifests.len(), 2, "an HTTPRoute and an Ingress");
+            kubeconform.check("docs/gateway.md", &manifests.join("---\n"));
+            Ok(())
+        },
+    );
     suite.case_where_possible(
         "kube-score finds nothing critical and nothing to warn of",
         || async {
@@ -113,6 +118,50 @@ pub(crate) fn cases(suite: &mut Suite) {
             Ok(())
         },
     );
+}
+
+/// kubeconform, with the schemas of Kubernetes and of the custom resources that the chart knows.
+struct Kubeconform {
+    program: PathBuf,
+    kubernetes: std::ffi::OsString,
+    custom: TempDir,
+}
+
+impl Kubeconform {
+    fn find() -> Result<Self, CannotRun> {
+        let kubernetes = "no schemas: ASK2DO_KUBE_SCHEMAS is not set";
+        let definitions = "no custom resources: ASK2DO_CRDS is not set";
+        Ok(Self {
+            program: required("kubeconform", "no kubeconform in PATH")?,
+            kubernetes: variable("ASK2DO_KUBE_SCHEMAS", kubernetes)?,
+            custom: custom_resources(&variable("ASK2DO_CRDS", definitions)?),
+        })
+    }
+
+    /// Panics where an object has another form in any of the versions.
+    fn check(&self, name: &str, manifests: &str) {
+        for version in KUBERNETES {
+            let mut command = Command::new(&self.program);
+            command.args(["-strict", "-summary", "-kubernetes-version", version]);
+            for (folder, file) in [
+                (
+                    Path::new(&self.kubernetes),
+                    "{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json",
+                ),
+                (
+                    self.custom.path(),
+                    "{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json",
+                ),
+            ] {
+                command.args(["-schema-location", &text(&folder.join(file))]);
+            }
+            let (passed, said) = piped(command, manifests);
+            assert!(
+                passed && said.contains("Skipped: 0"),
+                "{name} {version}: {said}"
+            );
+        }
+    }
 }
 
 fn text(path: &Path) -> String {

@@ -11,6 +11,7 @@ mod behind;
 mod check;
 mod drain;
 mod sites;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -22,5 +23,6 @@ fn main() -> ExitCode {
     check::add(&mut suite);
     drain::add(&mut suite);
     sites::add(&mut suite);
+    wire::add(&mut suite);
     suite.run()
 }
