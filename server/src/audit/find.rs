@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 use super::chain::{Mac, Seal};
+use super::command::printable;
 use super::line::{Line, token_hash};
 use super::verify::next_line;
 
@@ -47,12 +48,11 @@ fn describe(place: &str, line: &Line<'_>, seals: &[Seal]) -> String {
         ("trace", says.trace_id.as_ref()),
         ("instance", Some(&says.instance)),
     ];
-    let mut text = format!("{place}\n");
+    let mut text = format!("{}\n", printable(place));
     for (name, value) in members {
         if let Some(value) = value {
-            // As JSON writes it: an id may hold what a terminal obeys.
-            let value = serde_json::Value::from(value.as_str());
-            let _ = writeln!(text, "  {name}: {value}");
+            let value = serde_json::Value::from(value.as_str()).to_string();
+            let _ = writeln!(text, "  {name}: {}", printable(&value));
         }
     }
     let seal = if line.holds(seals) {

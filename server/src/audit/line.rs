@@ -209,6 +209,11 @@ impl<'a> Line<'a> {
         }
         let (content, seal) = text.split_at_checked(text.rfind(MAC_MEMBER)?)?;
         let says: Says = serde_json::from_str(text).ok()?;
+        // As every process names itself: what is printed of a line is nothing that a terminal obeys.
+        let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if says.instance.len() != 16 || !says.instance.bytes().all(hexadecimal) {
+            return None;
+        }
         let mac = Mac::parse(&says.mac)?;
         // What stands behind the seal is under no seal.
         if seal != format!("{MAC_MEMBER}{mac}\"}}") {

@@ -526,3 +526,51 @@ async fn a_closed_pipe_under_standard_output_is_a_failure_like_another() {
     assert_eq!(value(&metrics, "ask2do_audit_failing"), 1);
     assert_eq!(value(&metrics, "ask2do_audit_lines_lost_total"), 1);
 }
+
+#[tokio::test]
+async fn a_known_head_of_a_chain_that_is_gone_as_a_whole_is_a_problem_where_it_is_demanded() {
+    let fixture = Fixture::new();
+    write(fixture.settings(), &["a"]).await;
+    let gone = lines(&fixture.text());
+    write(fixture.settings(), &["b"]).await;
+    let text = fixture.text();
+    let left = &text[gone.concat().len()..];
+    // The chain that is left names it: it may have been rotated away.
+    assert_holds(&verify(&[left], Some(KEY)), 1, 1);
+    let last = head(gone.last().unwrap());
+    let known = format!("{}:{}:{}", last.instance, last.seq, last.mac);
+    let known = KnownHead::parse(&known).unwrap();
+    let report = verify_with(&[left], Some(KEY), vec![known]);
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+}
+
+#[test]
+fn a_check_of_very_much_that_is_wrong_tells_some_of_it_and_how_much_more_there_is() {
+    let mut chain = Chain::begin(Key::from_bytes(OTHER_KEY).unwrap().seal());
+    let text: String = (0..3000)
+        .map(|_| chain.line("\"time\":\"t\",\"event\":\"mint\""))
+        .collect();
+    let report = verify(&[&text], Some(KEY));
+    assert_eq!((report.problems.len(), report.untold), (1000, 2000));
+}
+
+#[test]
+fn a_line_that_is_too_long_to_be_ours_is_passed_over_whatever_it_begins_with() {
+    let mut chain = Chain::begin(Seal::Plain);
+    let begin = chain.line("\"time\":\"t\",\"event\":\"begin\"");
+    let mut fork = chain.clone();
+    // Cut where it is cut by the reader, it would be a line that holds.
+    let empty = fork
+        .clone()
+        .line("\"time\":\"t\",\"event\":\"mint\",\"x\":\"\"")
+        .len()
+        - 1;
+    let filler = "x".repeat(64 * 1024 - empty);
+    let long = fork.line(&format!(
+        "\"time\":\"t\",\"event\":\"mint\",\"x\":\"{filler}\""
+    ));
+    let long = format!("{}trailing\n", long.trim_end());
+    let end = chain.line("\"time\":\"t\",\"event\":\"end\"");
+    let report = verify(&[&[begin, long, end].concat()], None);
+    assert_holds(&report, 1, 1);
+}

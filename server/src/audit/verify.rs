@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 
 use super::chain::{Head, Mac, Seal};
 use super::line::Line;
+
+/// No line of ours is as long: what is longer is somebody else's, and never held in memory as a whole.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// So many problems, and as many notes, are told one by one. With the wrong key every line is one.
+const MOST_TOLD: usize = 1000;
 
 /// A head that somebody knows of: the digits of its mac that are known are enough.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +62,26 @@ pub(super) struct Report {
     pub(super) problems: Vec<String>,
     /// What may be, and is worth knowing.
     pub(super) notes: Vec<String>,
+    /// How many problems and notes there are beside those.
+    pub(super) untold: u64,
+}
+
+impl Report {
+    fn problem(&mut self, problem: String) {
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(problem);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < MOST_TOLD {
+            self.notes.push(note);
+        } else {
+            self.untold += 1;
+        }
+    }
 }
 
 /// One chain.
@@ -72,6 +98,8 @@ pub(super) struct Summary {
 pub(super) struct Verifier {
     seals: Vec<Seal>,
     known: HashMap<(String, u64), Vec<KnownHead>>,
+    /// Those that whoever checks wants to find; the others a chain found when it began.
+    demanded: HashSet<KnownHead>,
     seen: HashSet<KnownHead>,
     segments: BTreeMap<String, Vec<Segment>>,
     report: Report,
@@ -100,6 +128,7 @@ impl Verifier {
     pub(super) fn new(seals: Vec<Seal>, known: Vec<KnownHead>) -> Self {
         let mut verifier = Self {
             seals,
+            demanded: known.iter().cloned().collect(),
             ..Self::default()
         };
         for head in known {
@@ -139,7 +168,9 @@ impl Verifier {
             self.check_line(&place, &line);
             match segments.get_mut(&line.says.instance) {
                 Some(segment) => {
-                    self.report.problems.extend(segment.goes_on(&place, &line));
+                    if let Some(problem) = segment.goes_on(&place, &line) {
+                        self.report.problem(problem);
+                    }
                     segment.take(&line);
                 }
                 None => {
@@ -149,7 +180,7 @@ impl Verifier {
         }
         if other > 0 {
             let note = format!("{name}: {other} lines are none of an audit log, or pieces of one");
-            self.report.notes.push(note);
+            self.report.note(note);
         }
         for (instance, segment) in segments {
             self.segments.entry(instance).or_default().push(segment);
@@ -160,13 +191,13 @@ impl Verifier {
     fn check_line(&mut self, place: &str, line: &Line<'_>) {
         let head = line.head();
         if !line.holds(&self.seals) {
-            self.report.problems.push(format!(
+            self.report.problem(format!(
                 "{place}: line {} of {} was changed, or is sealed with another key (--key-file)",
                 head.seq, head.instance
             ));
         }
         if let Some(lines) = line.says.lines {
-            self.report.notes.push(format!(
+            self.report.note(format!(
                 "{place}: {} says that {lines} lines before this one could not be written",
                 head.instance
             ));
@@ -175,7 +206,7 @@ impl Verifier {
         for known in known.into_iter().flatten() {
             self.seen.insert(known.clone());
             if !known.is(head.mac) {
-                self.report.problems.push(format!(
+                self.report.problem(format!(
                     "{place}: this line is another than the known head {known}"
                 ));
             }
@@ -187,21 +218,23 @@ impl Verifier {
         for (instance, segments) in &mut self.segments {
             segments.sort_by_key(|segment| segment.first);
             for pair in segments.windows(2) {
-                if let [before, after] = pair {
-                    self.report.problems.extend(before.is_followed_by(after));
+                if let [before, after] = pair
+                    && let Some(problem) = before.is_followed_by(after)
+                {
+                    self.report.problem(problem);
                 }
             }
             let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
                 continue;
             };
             if first.first > 0 {
-                self.report.notes.push(format!(
+                self.report.note(format!(
                     "{instance} begins at line {}: what came before is in none of these files",
                     first.first
                 ));
             }
             if !last.ended {
-                self.report.notes.push(format!(
+                self.report.note(format!(
                     "{instance} has no last line: it runs, was killed, or its tail was cut: compare its head"
                 ));
             }
@@ -220,17 +253,18 @@ impl Verifier {
         let known = self.known.values().flatten();
         let mut missing: Vec<_> = known.filter(|head| !self.seen.contains(*head)).collect();
         missing.sort_unstable_by_key(|head| (&head.instance, head.seq));
+        missing.dedup();
         for head in missing {
-            let segments = self.segments.get(&head.instance);
-            let is_older =
-                segments.is_none_or(|all| all.iter().all(|segment| head.seq < segment.first));
+            // Of a chain that is there in part, or not at all, the older files may have been taken away.
+            let may_be_older = self
+                .segments
+                .get(&head.instance)
+                .is_none_or(|all| all.iter().all(|segment| head.seq < segment.first));
             let text = format!("the known head {head} is in none of these files");
-            if is_older && self.segments.contains_key(&head.instance) || segments.is_none() {
-                self.report.notes.push(text);
+            if may_be_older && !self.demanded.contains(head) {
+                self.report.note(text);
             } else {
-                self.report
-                    .problems
-                    .push(format!("{text}: lines are missing"));
+                self.report.problem(format!("{text}: lines are missing"));
             }
         }
     }
@@ -286,12 +320,20 @@ fn joint(last: &Head, place: &str, seq: u64, before: Mac) -> Option<String> {
     }
 }
 
-/// The next line without its end; whether there was one.
+/// The next line without its end; whether there was one. Of one that is too long to be ours nothing is left.
 pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let read = file.read_until(b'\n', line)?;
+    let read = file.by_ref().take(LONGEST_LINE).read_until(b'\n', line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
+        // As a file looks that has been on another system.
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+    } else if read as u64 == LONGEST_LINE {
+        file.skip_until(b'\n')?;
+        line.clear();
+        line.extend(b"#");
     }
     Ok(read > 0)
 }
