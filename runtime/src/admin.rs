@@ -38,11 +38,13 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let format = Format::from_accept(accept);
+    // Several headers are one list; one that is no text says nothing.
+    let accept: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let format = Format::from_accept(&accept.join(","));
     let content_type = [(header::CONTENT_TYPE, format.content_type())];
     (content_type, metrics.encode(format)).into_response()
 }

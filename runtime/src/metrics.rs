@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+mod accept;
 mod classic;
 mod expiry;
 mod process;
@@ -50,21 +51,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// Chooses by an `Accept` header: OpenMetrics where it is asked for by name, as Prometheus does.
+    /// Chooses by what a scraper accepts: the form that it would rather have, by `q`. OpenMetrics only where
+    /// it is asked for by name, as Prometheus does; a browser or curl gets the text that everybody reads.
     #[must_use]
     pub fn from_accept(accept: &str) -> Self {
-        let asked = accept.split(',').any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let named = parts
-                .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-            named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-        });
-        if asked {
-            Self::OpenMetrics
-        } else {
-            Self::Classic
-        }
+        accept::preferred(accept)
     }
 
     /// The `Content-Type` that goes with it.

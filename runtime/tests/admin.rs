@@ -125,6 +125,14 @@ async fn metrics_come_as_the_scraper_accepts_them() {
         ("*/*", classic),
         ("text/html", classic),
         ("application/openmetrics-text;q=0, text/plain", classic),
+        ("text/plain, application/openmetrics-text;q=0.5", classic),
+        // Two headers are one list, and one that is no text is none.
+        (
+            "text/plain;q=0.1\r\naccept: application/openmetrics-text",
+            open,
+        ),
+        ("\u{e9}", classic),
+        ("\u{e9}\r\naccept: application/openmetrics-text", open),
     ] {
         let answer = admin
             .ask(&format!("GET /metrics HTTP/1.1\r\naccept: {accept}"))
