@@ -7,8 +7,8 @@
 //! With no `OTEL_*` variable set nothing is exported. A collector that is down, slow or lying costs spans, which are
 //! counted, and nothing else: at most `OTEL_BSP_MAX_QUEUE_SIZE` of them are held.
 //!
-//! Of one place's warnings and errors, 20 are logged in 10 s; the next line after that says in `suppressed` how many
-//! were not.
+//! Of one place's records, but for those at `DEBUG` and `TRACE`, 20 are logged in 10 s; the next line after that says in
+//! `suppressed` how many were not.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -189,16 +189,19 @@ fn provider(
         inner: exporter::exporter(export)?,
         spans: spans.clone(),
     };
-    // The rest of OTEL_BSP_* the builder reads itself.
+    let batches = &export.batches;
     let config = BatchConfigBuilder::default()
-        .with_max_queue_size(export.queue + CONTROL_MESSAGES)
+        .with_max_queue_size(batches.held.saturating_add(CONTROL_MESSAGES))
+        .with_max_export_batch_size(batches.size)
+        .with_scheduled_delay(batches.delay)
+        .with_max_export_timeout(batches.timeout)
         .build();
     let processor = Bounded {
         inner: BatchSpanProcessor::builder(exporter, Tokio)
             .with_batch_config(config)
             .build(),
         spans: spans.clone(),
-        most: export.queue,
+        most: batches.held,
     };
     Ok(builder
         .with_sampler(export.sampling)

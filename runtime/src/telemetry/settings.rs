@@ -7,6 +7,12 @@ use std::time::Duration;
 use super::TelemetryError;
 use super::sampling::{Root, Sampling};
 
+/// The numbers that the SDK reads itself, and what it takes instead of one that is none.
+const NUMBERS: [(&str, &str); 2] = [
+    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "128"),
+    ("OTEL_SPAN_EVENT_COUNT_LIMIT", "128"),
+];
+
 /// What the environment asks for.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settings {
@@ -28,7 +34,20 @@ pub(super) struct Export {
     pub(super) certificate: Option<PathBuf>,
     pub(super) client: Option<Client>,
     pub(super) sampling: Sampling,
-    pub(super) queue: usize,
+    pub(super) batches: Batches,
+}
+
+/// How spans are held and sent.
+#[derive(Debug, PartialEq)]
+pub(super) struct Batches {
+    /// The most that are held.
+    pub(super) held: usize,
+    /// The most that go at once.
+    pub(super) size: usize,
+    /// How long they are held at most.
+    pub(super) delay: Duration,
+    /// For one export with its retries.
+    pub(super) timeout: Duration,
 }
 
 /// The certificate and key that a collector asks for.
@@ -109,14 +128,47 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
                 ));
             }
         };
+        self.check_what_others_read();
         Ok(Some(Export {
             protocol: self.protocol(),
             timeout: self.timeout(),
             certificate: self.otlp("CERTIFICATE").map(PathBuf::from),
             client,
             sampling: self.sampling(),
-            queue: self.queue(),
+            batches: self.batches(),
         }))
+    }
+
+    /// The exporter and the SDK take their defaults in silence where they cannot read a value.
+    fn check_what_others_read(&mut self) {
+        for (name, default) in NUMBERS {
+            if let Some(value) = self.value(name)
+                && value.parse::<u32>().is_err()
+            {
+                self.warn(name, &value, &format!("{default} is used"));
+            }
+        }
+        if let Some(value) = self.otlp("COMPRESSION")
+            && !["gzip", "none"].contains(&&*value.to_ascii_lowercase())
+        {
+            let instead = "nothing is compressed (known: gzip, none)";
+            self.warn("OTEL_EXPORTER_OTLP_COMPRESSION", &value, instead);
+        }
+        let headers = self.otlp("HEADERS").unwrap_or_default();
+        let pairs = headers.split(',').map(str::trim);
+        let is_none = |pair: &str| {
+            let name = pair.split_once('=').map(|(name, _)| name.trim());
+            name.is_none_or(|name| http::HeaderName::try_from(name).is_err())
+        };
+        let unusable = pairs
+            .filter(|pair| !pair.is_empty() && is_none(pair))
+            .count();
+        if unusable > 0 {
+            // They hold credentials: none is shown.
+            self.warnings.push(format!(
+                "OTEL_EXPORTER_OTLP_HEADERS: {unusable} of the pairs are no name=value, and are left out"
+            ));
+        }
     }
 
     /// An endpoint, or the exporter asked for by name, asks for an export.
@@ -167,15 +219,26 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         }
     }
 
-    fn queue(&mut self) -> usize {
-        const NAME: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-        const DEFAULT: usize = 2048;
-        match self.value(NAME).map(|value| (value.parse(), value)) {
-            None => DEFAULT,
-            Some((Ok(size @ 1..), _)) => size,
-            Some((_, value)) => {
-                self.warn(NAME, &value, "2048 is used");
-                DEFAULT
+    /// None of them may be 0: the SDK's timer ends the process's exports at that.
+    fn batches(&mut self) -> Batches {
+        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        Batches {
+            held: number(self.positive("OTEL_BSP_MAX_QUEUE_SIZE", 2048)),
+            size: number(self.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)),
+            delay: Duration::from_millis(self.positive("OTEL_BSP_SCHEDULE_DELAY", 5000)),
+            timeout: Duration::from_millis(self.positive("OTEL_BSP_EXPORT_TIMEOUT", 30_000)),
+        }
+    }
+
+    fn positive(&mut self, name: &str, default: u64) -> u64 {
+        let Some(value) = self.value(name) else {
+            return default;
+        };
+        match value.parse::<u32>() {
+            Ok(number @ 1..) => number.into(),
+            _ => {
+                self.warn(name, &value, &format!("{default} is used"));
+                default
             }
         }
     }
@@ -344,6 +407,16 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "1e3"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
+            ("OTEL_SPAN_EVENT_COUNT_LIMIT", "1.5"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization Bearer secret"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret, good=1"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_PROPAGATORS", "b3"),
         ];
@@ -351,6 +424,15 @@ mod tests {
             let warnings = read(&[ENDPOINT, *variable]).warnings;
             assert_eq!(warnings.len(), 1, "{variable:?}");
             assert!(warnings[0].contains(variable.0), "{warnings:?}");
+            assert!(!warnings[0].contains("secret"), "{warnings:?}");
+        }
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2=3, c=,"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "1000"),
+        ] {
+            assert_eq!(read(&[ENDPOINT, (name, value)]).warnings, [""; 0], "{name}");
         }
         for ratio in ["2", "-1", "NaN", "half"] {
             let settings = read(&[

@@ -86,7 +86,10 @@ async fn the_process_under_test() {
     // Long enough for the exporter's retries; with a collector that hangs the limit itself is under test.
     let (mut said, limit) = match &*variable("SCENARIO") {
         "request" => (request().await, Duration::from_secs(30)),
+        // With a collector that takes what comes, all of it is exported.
         "many" => (many(), Duration::from_secs(1)),
+        "one by one" => (one_by_one(&metrics).await, Duration::from_secs(30)),
+        "nothing" => (json!({}), Duration::from_secs(1)),
         _ => (flood(), Duration::from_secs(1)),
     };
     let began = Instant::now();
@@ -159,6 +162,19 @@ fn many() -> Value {
         telemetry::continue_trace(&span, &HeaderMap::new(), Trust::Caller);
     }
     json!({})
+}
+
+/// Twenty times a span, until the collector has it.
+async fn one_by_one(metrics: &Metrics) -> Value {
+    let began = Instant::now();
+    for number in 1..=20 {
+        drop(tracing::info_span!(target: "ask2do_token_test", "one"));
+        let exported = format!("ask2do_spans_exported_total {number}\n");
+        while !metrics.encode(Format::Classic).contains(&exported) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    json!({ "seconds": began.elapsed().as_secs() })
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,12 @@ use tokio::net::TcpListener;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    /// Whether what came last was compressed, and therefore not read.
+    pub(crate) compressed: bool,
+    /// How many spans came at once, each time.
+    pub(crate) batches: Vec<usize>,
     pub(crate) resource: Vec<KeyValue>,
     /// In the order in which they ended.
     pub(crate) spans: Vec<Span>,
@@ -118,27 +123,40 @@ async fn take(
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let (parts, body) = request.into_parts();
     let mut body = body.collect().await.unwrap().to_bytes();
-    let grpc = match (
-        parts.uri.path(),
-        parts.headers["content-type"].to_str().unwrap(),
-    ) {
-        ("/v1/traces", "application/x-protobuf") => false,
-        ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc") => true,
+    let grpc = match parts.headers["content-type"].to_str().unwrap() {
+        "application/x-protobuf" => false,
+        "application/grpc" => {
+            let method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+            assert_eq!(parts.uri.path(), method);
+            true
+        }
         other => panic!("{other:?}"),
     };
+    let mut compressed = parts.headers.contains_key("content-encoding");
     if grpc {
-        assert_eq!(body.get_u8(), 0, "not compressed");
+        compressed = body.get_u8() == 1;
         assert_eq!(body.get_u32(), u32::try_from(body.len()).unwrap());
     }
-    let export = ExportTraceServiceRequest::decode(body).unwrap();
+    let mut received_now = Vec::new();
+    let mut resource_now = None;
+    if compressed {
+        assert!(body.starts_with(&[0x1f, 0x8b]), "gzip's first bytes");
+    } else {
+        let export = ExportTraceServiceRequest::decode(body).unwrap();
+        for resource in export.resource_spans {
+            resource_now = Some(resource.resource.unwrap().attributes);
+            let scopes = resource.scope_spans.into_iter();
+            received_now.extend(scopes.flat_map(|scope| scope.spans));
+        }
+    }
     {
         let mut received = received.lock().unwrap();
+        received.path = parts.uri.path().to_owned();
         received.headers = parts.headers;
-        for resource in export.resource_spans {
-            received.resource = resource.resource.unwrap().attributes;
-            let scopes = resource.scope_spans.into_iter();
-            received.spans.extend(scopes.flat_map(|scope| scope.spans));
-        }
+        received.compressed = compressed;
+        received.batches.push(received_now.len());
+        received.resource = resource_now.unwrap_or_default();
+        received.spans.extend(received_now);
     }
     let answer = ExportTraceServiceResponse::default().encode_to_vec();
     assert_eq!(answer, b"");

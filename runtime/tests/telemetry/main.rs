@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 mod child;
 mod collector;
+mod variables;
 
 use child::{Child, Outcome};
 use collector::{Collector, attribute};
