@@ -25,6 +25,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT,
+};
 use tokio::time::timeout_at;
 use tonic::Status;
 use tower::Service;
@@ -120,12 +123,12 @@ impl Inner {
             otel.name = method,
             otel.kind = "client",
             otel.status_code = field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = method,
-            server.address = self.endpoint.authority.host(),
-            server.port = self.endpoint.port,
-            rpc.response.status_code = field::Empty,
-            error.type = field::Empty,
+            { RPC_SYSTEM_NAME } = "grpc",
+            { RPC_METHOD } = method,
+            { SERVER_ADDRESS } = self.endpoint.authority.host(),
+            { SERVER_PORT } = self.endpoint.port,
+            { RPC_RESPONSE_STATUS_CODE } = field::Empty,
+            { ERROR_TYPE } = field::Empty,
             ask2do.reason = field::Empty,
         )
     }
@@ -167,13 +170,13 @@ fn record(span: &Span, outcome: &Result<Reply, Status>) {
         Err(status) => Some(status.clone()),
     };
     let Some(status) = failure else {
-        span.record("rpc.response.status_code", "OK");
+        span.record(RPC_RESPONSE_STATUS_CODE, "OK");
         return;
     };
     let error = MintError::from(status);
     let code = error.code().as_str();
-    span.record("rpc.response.status_code", code);
-    span.record("error.type", code);
+    span.record(RPC_RESPONSE_STATUS_CODE, code);
+    span.record(ERROR_TYPE, code);
     span.record("otel.status_code", "ERROR");
     span.record("ask2do.reason", error.reason().as_str());
 }

@@ -4,11 +4,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ask2do_token_runtime::metrics::Metrics;
+use ask2do_token_runtime::telemetry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use tracing::Span;
 
 use crate::session::SessionError;
 
@@ -21,6 +23,15 @@ struct Code {
 struct Outcome {
     outcome: &'static str,
 }
+
+/// An exemplar's label.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Trace {
+    trace_id: String,
+}
+
+/// Times, some of them with the trace in which they were taken.
+type Histogram = HistogramWithExemplars<Trace>;
 
 /// The gateway's metrics. Clones share them; nobody needs to register them.
 #[derive(Clone, Debug)]
@@ -40,7 +51,7 @@ const SECONDS: [f64; 14] = [
 
 impl Default for GatewayMetrics {
     fn default() -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS.into_iter());
         Self {
             requests: Family::default(),
             durations: histogram(),
@@ -93,9 +104,11 @@ impl GatewayMetrics {
         );
     }
 
-    pub(crate) fn answered(&self, code: &'static str, took: Duration) {
+    /// A request of this span was answered.
+    pub(crate) fn answered(&self, code: &'static str, took: Duration, span: &Span) {
         self.requests.get_or_create(&Code { code }).inc();
-        self.durations.observe(took.as_secs_f64());
+        self.durations
+            .observe(took.as_secs_f64(), exemplar(span), None);
     }
 
     pub(crate) fn begin(&self) -> InFlight {
@@ -103,15 +116,23 @@ impl GatewayMetrics {
         InFlight(self.in_flight.clone())
     }
 
-    pub(crate) fn session_checked<T>(&self, outcome: &Result<T, SessionError>, took: Duration) {
+    /// A session was checked, inside this span.
+    pub(crate) fn session_checked<T>(
+        &self,
+        outcome: &Result<T, SessionError>,
+        took: Duration,
+        span: &Span,
+    ) {
         let outcome = match outcome {
             Ok(_) => "session",
             Err(SessionError::LoginRequired { .. }) => "login_required",
             Err(SessionError::Unavailable { .. }) => "unavailable",
         };
-        self.sessions
-            .get_or_create(&Outcome { outcome })
-            .observe(took.as_secs_f64());
+        self.sessions.get_or_create(&Outcome { outcome }).observe(
+            took.as_secs_f64(),
+            exemplar(span),
+            None,
+        );
     }
 
     pub(crate) fn jwks_refreshed(&self, at: Option<std::time::SystemTime>) {
@@ -122,6 +143,14 @@ impl GatewayMetrics {
             self.last_refresh.set(since_epoch.as_secs_f64());
         }
     }
+}
+
+/// The trace where it is exported: another one nobody would find.
+fn exemplar(span: &Span) -> Option<Trace> {
+    let id = telemetry::sampled_trace_id(span)?;
+    Some(Trace {
+        trace_id: id.to_string(),
+    })
 }
 
 /// Counts a request as in flight until it is dropped: answered, or given up by its browser.

@@ -11,6 +11,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use opentelemetry::trace::TraceId;
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+};
 use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 
 use super::answer::Outcome;
@@ -84,7 +87,7 @@ impl<S: SessionCheck, M: Minter> Serving<S, M> {
             .await;
         self.endpoint
             .metrics
-            .session_checked(&user, started.elapsed());
+            .session_checked(&user, started.elapsed(), &Span::current());
         user
     }
 
@@ -128,10 +131,10 @@ impl Traced {
             otel.name = field::Empty,
             otel.kind = "server",
             otel.status_code = field::Empty,
-            http.request.method = method,
-            http.route = route,
-            http.response.status_code = field::Empty,
-            error.type = field::Empty,
+            { HTTP_REQUEST_METHOD } = method,
+            { HTTP_ROUTE } = route,
+            { HTTP_RESPONSE_STATUS_CODE } = field::Empty,
+            { ERROR_TYPE } = field::Empty,
             ask2do.reason = field::Empty,
         );
         if !span.is_disabled() {
@@ -179,11 +182,13 @@ fn finish(
 ) -> Response {
     let Traced { span, id } = traced;
     let response = outcome.answer(endpoint, request, &id.to_string());
-    endpoint.metrics.answered(outcome.code(), started.elapsed());
-    span.record("http.response.status_code", response.status().as_u16());
+    endpoint
+        .metrics
+        .answered(outcome.code(), started.elapsed(), span);
+    span.record(HTTP_RESPONSE_STATUS_CODE, response.status().as_u16());
     span.record("ask2do.reason", outcome.code());
     if let Outcome::Failed(failure) = outcome {
-        span.record("error.type", failure.row().reason.as_str());
+        span.record(ERROR_TYPE, failure.row().reason.as_str());
         if response.status().is_server_error() {
             span.record("otel.status_code", "ERROR");
         }

@@ -8,6 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, SERVER_ADDRESS, SERVER_PORT,
+    URL_FULL,
+};
 use serde_json::Value;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
@@ -128,7 +132,7 @@ impl Forward {
 /// Says in the question's span what went wrong.
 fn failed(kind: &str) {
     let span = Span::current();
-    span.record("error.type", kind);
+    span.record(ERROR_TYPE, kind);
     span.record("otel.status_code", "ERROR");
 }
 
@@ -177,11 +181,12 @@ impl SessionCheck for Forward {
                     "GET session",
                     otel.name = "GET",
                     otel.kind = "client",
-                    http.request.method = "GET",
-                    server.address = question.url.host_str(),
-                    server.port = question.url.port_or_known_default(),
-                    http.response.status_code = Empty,
-                    error.type = Empty,
+                    { HTTP_REQUEST_METHOD } = "GET",
+                    { SERVER_ADDRESS } = question.url.host_str(),
+                    { SERVER_PORT } = question.url.port_or_known_default(),
+                    { URL_FULL } = shown(&question.url).as_str(),
+                    { HTTP_RESPONSE_STATUS_CODE } = Empty,
+                    { ERROR_TYPE } = Empty,
                     otel.status_code = Empty,
                 );
                 async move { question.ask(headers).await }.instrument(span)
@@ -200,6 +205,16 @@ impl SessionCheck for Forward {
         let own = self.headers.iter().filter(|name| **name != header::COOKIE);
         own.cloned().collect()
     }
+}
+
+/// The URL without what may be a credential in it, as the conventions want it.
+fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // Both fail only where there is no host.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown
 }
 
 fn question_headers(credentials: &[(HeaderName, Bytes)]) -> Result<HeaderMap, SessionError> {
@@ -225,7 +240,7 @@ impl Question {
             .await
             .map_err(|error| unavailable(&error.to_string()))
             .inspect_err(|_| failed("connection"))?;
-        Span::current().record("http.response.status_code", answer.status.as_u16());
+        Span::current().record(HTTP_RESPONSE_STATUS_CODE, answer.status.as_u16());
         if answer.status.is_client_error() || answer.status.is_server_error() {
             failed(answer.status.as_str());
         }
