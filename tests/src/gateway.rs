@@ -22,6 +22,7 @@ pub const PATH: &str = "/api/ask2do/token";
 pub struct Setup {
     folder: TempDir,
     settings: Vec<String>,
+    environment: HashMap<String, String>,
 }
 
 /// A running gateway.
@@ -52,6 +53,7 @@ impl Setup {
         let setup = Self {
             folder,
             settings: Vec::new(),
+            environment: HashMap::new(),
         };
         setup
             .set("http.listen", "127.0.0.1:0")
@@ -68,6 +70,13 @@ impl Setup {
         self.settings
             .retain(|setting| !setting.starts_with(&of_key));
         self.settings.push(format!("{key}={value}"));
+        self
+    }
+
+    /// With a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -109,7 +118,7 @@ impl Setup {
             .chain(self.settings.iter().flat_map(set))
             .chain(arguments.iter().map(|&argument| argument.to_owned()));
         let program = binary("ask2do-token-gateway");
-        Process::start(&program, line, &HashMap::new(), self.folder.path())
+        Process::start(&program, line, &self.environment, self.folder.path())
     }
 }
 

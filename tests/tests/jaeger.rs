@@ -1,5 +1,6 @@
 //! One trace from the browser to the cloud, read back from a real Jaeger: `ASK2DO_JAEGER`, or `jaeger` or
-//! `jaeger-all-in-one` on the path. The playground is what it is asked about.
+//! `jaeger-all-in-one` on the path. The playground is what it is asked about, and servers and gateways that are
+//! configured otherwise.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,9 +15,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ask2do_token_tests::caller::{self, Connection, minted};
 use ask2do_token_tests::exchange::{Answer, Exchange};
+use ask2do_token_tests::gateway;
+use ask2do_token_tests::panel::{Panel, Whoami};
 use ask2do_token_tests::process::Process;
 use ask2do_token_tests::suite::{CannotRun, Suite};
+use ask2do_token_tests::world::{Setup, World};
 use ask2do_token_tests::{admin, binaries, until};
 use http::Method;
 use serde_json::Value;
@@ -25,6 +30,8 @@ use tokio::sync::OnceCell;
 
 const TOKEN: &str = "/api/ask2do/token";
 const MINT_TOKEN: &str = "ask2do.token.v1.TokenService/MintToken";
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 const GATEWAY: &str = "ask2do-token-gateway";
 const SERVER: &str = "ask2do-token-server";
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         a_trace_that_the_browser_does_not_sample_is_not_exported,
         neither_panel_user_nor_token_nor_baggage_is_in_a_trace,
         every_attribute_is_one_of_the_conventions_or_ours,
+        a_caller_of_the_server_itself_decides_about_its_trace,
+        a_browser_decides_nothing_where_it_is_not_trusted,
     ];
     suite.run()
 }
@@ -72,6 +81,8 @@ struct Stage {
     _playground: Process,
     _folder: TempDir,
     query: SocketAddr,
+    otlp_http: SocketAddr,
+    otlp_grpc: SocketAddr,
     panel: SocketAddr,
 }
 
@@ -83,13 +94,13 @@ fn free_ports<const N: usize>() -> [SocketAddr; N] {
 
 impl Stage {
     async fn start(program: PathBuf) -> Self {
-        let [http, query, others @ ..] = free_ports::<7>();
+        let [http, query, grpc, others @ ..] = free_ports::<7>();
         let mut flags = vec![
             format!("--collector.otlp.http.host-port={http}"),
             format!("--query.http-server.host-port={query}"),
+            format!("--collector.otlp.grpc.host-port={grpc}"),
         ];
         let names = [
-            "collector.otlp.grpc",
             "query.grpc-server",
             "admin.http",
             "collector.grpc-server",
@@ -127,8 +138,19 @@ impl Stage {
             _playground: playground,
             _folder: folder,
             query,
+            otlp_http: http,
+            otlp_grpc: grpc,
             panel,
         }
+    }
+
+    /// A server that exports over gRPC.
+    fn server(&self, world: &World) -> Setup {
+        world
+            .server()
+            .variable(ENDPOINT, &format!("http://{}", self.otlp_grpc))
+            .variable("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+            .variable("OTEL_BSP_SCHEDULE_DELAY", "100")
     }
 
     /// A session of the demo panel's admin, whose panel id makes the cloud behave so.
@@ -510,4 +532,132 @@ async fn every_attribute_is_one_of_the_conventions_or_ours(stage: &Stage) {
         .iter()
         .filter(|post| post.tags.contains_key("http.request.resend_count"));
     assert_eq!(resent.count(), 1, "{posts:#?}");
+}
+
+/// A call of the server with these headers.
+async fn mint_with(connection: &Connection, headers: &[(&'static str, &str)]) {
+    let body = caller::framed(&caller::user("42", "admin"));
+    let mut request = caller::request(caller::MINT_TOKEN, body);
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    minted(&connection.send(request).await.unwrap());
+}
+
+async fn a_caller_of_the_server_itself_decides_about_its_trace(stage: &Stage) {
+    let world = World::new().await;
+    let setup = stage.server(&world).set("audit.output", "file");
+    let server = setup.set("audit.file", "audit.log").start().await;
+    let connection = server.connect(&world.panel()).await;
+    // The audit line names the trace of a call that brought no context.
+    let call = async |headers: &[(&'static str, &str)]| {
+        mint_with(&connection, headers).await;
+        let lines = std::fs::read_to_string(server.folder().join("audit.log")).unwrap();
+        let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        last["trace_id"].as_str().unwrap().to_owned()
+    };
+    let mint_of = async |id: &str| {
+        let trace = stage.trace(id, 2).await;
+        let mint = trace.span(SERVER, MINT_TOKEN, "server");
+        mint.has(&[("ask2do.reason", "OK"), ("ask2do.caller", "panel")]);
+        trace.span(SERVER, "POST", "client").is_child_of(mint);
+        mint.parent.clone()
+    };
+    let id = "0af7651916cd43dd8448eb211c803201";
+    let state = ("tracestate", "vendor=1");
+    assert_eq!(
+        call(&[("traceparent", &traceparent(id, "01")), state]).await,
+        id
+    );
+    assert_eq!(mint_of(id).await.as_deref(), Some(PARENT));
+    let sent = world.cloud.last_call().unwrap().headers;
+    assert!(sent["traceparent"].ends_with("-01"), "{sent:?}");
+    assert!(
+        !sent.contains_key("tracestate"),
+        "traceparent alone: {sent:?}"
+    );
+
+    let none = call(&[]).await;
+    assert_eq!(mint_of(&none).await, None);
+
+    let other = "0af7651916cd43dd8448eb211c803202";
+    let good = traceparent(other, "01");
+    let long = format!("{good}-{}", "a".repeat(4000));
+    for malformed in [
+        &[("traceparent", &*format!("ff-{other}-{PARENT}-01"))][..],
+        &[("traceparent", &long)],
+        &[("traceparent", "00-<script>")],
+        &[("traceparent", &good), ("traceparent", &good)],
+    ] {
+        let id = call(malformed).await;
+        assert_ne!(id, other, "{malformed:?}");
+        assert_eq!(mint_of(&id).await, None, "{malformed:?}");
+    }
+    assert!(stage.find(other).await.is_none());
+
+    let off = "0af7651916cd43dd8448eb211c803203";
+    assert_eq!(call(&[("traceparent", &traceparent(off, "00"))]).await, off);
+    let sent = world.cloud.last_call().unwrap().headers["traceparent"].clone();
+    assert!(
+        sent.starts_with(&format!("00-{off}-")) && sent.ends_with("-00"),
+        "{sent}"
+    );
+    // The process exports in order: when the later trace is there, the earlier one would be.
+    mint_of(&call(&[]).await).await;
+    assert!(stage.find(off).await.is_none());
+}
+
+async fn a_browser_decides_nothing_where_it_is_not_trusted(stage: &Stage) {
+    let world = World::new().await;
+    let server = stage.server(&world).start().await;
+    let panel = Panel::start(Whoami::Honest).await;
+    for (number, sampler, flags, exported) in [
+        (1, "parentbased_always_on", "00", true),
+        (2, "parentbased_always_off", "01", false),
+        (3, "always_off", "01", false),
+    ] {
+        let gateway = gateway::Setup::forward(&world, server.grpc, panel.address)
+            .variable(ENDPOINT, &format!("http://{}", stage.otlp_http))
+            .variable("OTEL_TRACES_SAMPLER", sampler)
+            .start()
+            .await;
+        let id = format!("0af7651916cd43dd8448eb211c80330{number}");
+        let answer = gateway::widget("admin", "42")
+            .header("traceparent", &traceparent(&id, flags))
+            .header("tracestate", "vendor=canary")
+            .header("baggage", "user=canary")
+            .send(gateway.http)
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["x-request-id"], *id, "{sampler}");
+        let decided = if exported { "-01" } else { "-00" };
+        let to_cloud = world.cloud.last_call().unwrap().headers;
+        let to_panel = panel.seen().pop().unwrap().1;
+        for sent in [
+            &*to_cloud["traceparent"],
+            to_panel["traceparent"].to_str().unwrap(),
+        ] {
+            assert!(sent.starts_with(&format!("00-{id}-")), "{sent}");
+            assert!(sent.ends_with(decided), "{sampler}: {sent}");
+        }
+        for name in ["tracestate", "baggage"] {
+            assert!(!to_cloud.contains_key(name), "{to_cloud:?}");
+            assert!(!to_panel.contains_key(name), "{to_panel:?}");
+        }
+        gateway.end().await;
+        if exported {
+            // Gateway, session check, its question, the call, the server, its call.
+            let trace = stage.trace(&id, 6).await;
+            let request = trace.span(GATEWAY, &format!("POST {TOKEN}"), "server");
+            assert_eq!(request.parent.as_deref(), Some(PARENT));
+            assert!(!trace.text.contains("canary"), "{}", trace.text);
+        } else {
+            let later = format!("0af7651916cd43dd8448eb211c80340{number}");
+            let connection = server.connect(&world.panel()).await;
+            mint_with(&connection, &[("traceparent", &traceparent(&later, "01"))]).await;
+            stage.trace(&later, 2).await;
+            assert!(stage.find(&id).await.is_none(), "{sampler}");
+        }
+    }
 }
