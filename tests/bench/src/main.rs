@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 mod bare;
 mod child;
+mod collector;
 mod load;
 mod measure;
 mod mint;
@@ -17,13 +18,15 @@ mod pki;
 mod report;
 mod servers;
 mod stub;
+mod telemetry;
 
 use child::Cores;
 use load::Timing;
 use measure::Settings;
 use report::Report;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
 
 /// Everything ends by then, whatever hangs.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -42,6 +45,9 @@ enum Command {
     /// Part of a run: the stub of Ask2Do's cloud.
     #[command(hide = true)]
     Cloud,
+    /// Part of a run: the stub of a trace collector.
+    #[command(hide = true)]
+    Collector,
     /// Part of a run: what the server is compared with.
     #[command(hide = true)]
     Bare(bare::Bare),
@@ -81,6 +87,8 @@ enum Scenario {
     Mint,
     /// Gateway and server beside an Express app.
     Panel,
+    /// The server with traces, scrapes and audit log beside itself without.
+    Telemetry,
 }
 
 #[expect(clippy::print_stderr, reason = "a command line")]
@@ -88,6 +96,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(run) => measure(&run),
         Command::Cloud => stub::serve(),
+        Command::Collector => collector::serve(),
         Command::Bare(settings) => bare::serve(&settings),
         Command::Exec(line) => child::exec(&line),
     };
@@ -129,6 +138,9 @@ async fn scenarios(only: Option<Scenario>, settings: &Settings, folder: &Path) -
     }
     if wanted(Scenario::Panel) {
         report.panel = Some(panel::run(settings, folder).await?);
+    }
+    if wanted(Scenario::Telemetry) {
+        report.telemetry = Some(telemetry::run(settings, folder).await?);
     }
     Ok(report)
 }

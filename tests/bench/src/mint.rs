@@ -53,7 +53,8 @@ pub(crate) async fn run(settings: &Settings, folder: &Path) -> Result<Compared> 
     Ok(compared)
 }
 
-async fn round(
+/// One round of 8 connections x 8 calls in flight.
+pub(crate) async fn round(
     settings: &Settings,
     tls: &Arc<ClientConfig>,
     address: SocketAddr,

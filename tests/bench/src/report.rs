@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Result;
 use crate::measure::{Compared, Server, Settings};
+use crate::telemetry::{Telemetry, Variant};
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -20,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) mint: Option<Compared>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) panel: Option<Compared>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) telemetry: Option<Telemetry>,
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -43,6 +46,7 @@ impl Report {
             smoke: settings.smoke,
             mint: None,
             panel: None,
+            telemetry: None,
         })
     }
 
@@ -58,6 +62,7 @@ impl Report {
         }
         self.mint.iter().for_each(mint);
         self.panel.iter().for_each(panel);
+        self.telemetry.iter().for_each(telemetry);
     }
 }
 
@@ -103,6 +108,39 @@ fn panel(panel: &Compared) {
     };
     verdict("RSS of the gateway", mebi(&[gateway]), " MiB", 25.0);
     verdict("RSS of the server", mebi(&[server]), " MiB", 25.0);
+}
+
+#[expect(clippy::print_stdout, reason = "what the command is for")]
+fn telemetry(telemetry: &Telemetry) {
+    println!(
+        "\n## Telemetry: the server with traces, scrapes and audit log, beside itself without\n"
+    );
+    let Telemetry { off, tenth, all } = telemetry;
+    table(&[
+        ("off", &off.server),
+        ("10 % of traces", &tenth.server),
+        ("all traces", &all.server),
+    ]);
+    println!("\n| | measured | wanted | met |\n|---|---|---|---|");
+    for (name, on, most) in [("10 % of traces", tenth, 10.0), ("all traces", all, 25.0)] {
+        let lost = |of: fn(&Variant) -> f64| (1.0 - of(on) / of(off)) * 100.0;
+        let of_rate = lost(|variant| variant.server.best_rate);
+        verdict(&format!("throughput lost, {name}"), of_rate, " %", most);
+        let of_cpu = lost(|variant| 1.0 / variant.server.best_cpu_us);
+        verdict(
+            &format!("the same by CPU a mint, {name}"),
+            of_cpu,
+            " %",
+            most,
+        );
+        let more = mebi(&on.server.rss_under_load) - mebi(&off.server.rss_under_load);
+        verdict(&format!("more RSS under load, {name}"), more, " MiB", 12.0);
+    }
+    println!("\n| | spans exported | spans dropped | audit lines |\n|---|---|---|---|");
+    for (name, on) in [("10 % of traces", tenth), ("all traces", all)] {
+        let (exported, dropped) = (on.spans_exported, on.spans_dropped);
+        println!("| {name} | {exported} | {dropped} | {} |", on.audit_lines);
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "what the command is for")]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -27,6 +27,7 @@ pub(crate) struct Simple {
 pub(crate) struct TokenServer {
     pub(crate) process: Process,
     pub(crate) grpc: SocketAddr,
+    pub(crate) admin: SocketAddr,
     /// From the start of the process to its first 200 at `/readyz`.
     pub(crate) ready_after: Duration,
 }
@@ -42,6 +43,13 @@ pub(crate) async fn stub_cloud(settings: &Settings, folder: &Path) -> Result<Sim
         folder,
     )
     .await
+}
+
+/// The stub of a trace collector.
+pub(crate) async fn stub_collector(settings: &Settings, folder: &Path) -> Result<Simple> {
+    let this = std::env::current_exe()?;
+    let core = settings.cores.load;
+    simple("the collector", core, &this, &["collector"], folder).await
 }
 
 /// The bare server.
@@ -117,31 +125,52 @@ async fn simple(
 }
 
 impl TokenServer {
-    /// Starts it and waits until it is ready.
+    /// Starts it as it is by default, and waits until it is ready.
     pub(crate) async fn start(
         settings: &Settings,
         folder: &Path,
         cloud: SocketAddr,
     ) -> Result<Self> {
         let program = settings.binaries.join("ask2do-token-server");
-        let url = format!("cloud.url=http://{cloud}");
-        let arguments = [
-            "--config",
-            "server.toml",
-            "--set",
-            "grpc.listen=127.0.0.1:0",
-            "--set",
-            "admin.listen=127.0.0.1:0",
-            "--set",
-            &url,
+        Self::run(settings, folder, cloud, &program, Vec::new(), &[]).await
+    }
+
+    /// The same with variables (`NAME=value`) and more settings (`key=value`).
+    pub(crate) async fn start_with(
+        settings: &Settings,
+        folder: &Path,
+        cloud: SocketAddr,
+        variables: &[String],
+        set: &[String],
+    ) -> Result<Self> {
+        let mut before = variables.to_vec();
+        let program = settings.binaries.join("ask2do-token-server");
+        before.push(program.display().to_string());
+        // By `env`: a child has no environment.
+        let program = Path::new("/usr/bin/env");
+        Self::run(settings, folder, cloud, program, before, set).await
+    }
+
+    async fn run(
+        settings: &Settings,
+        folder: &Path,
+        cloud: SocketAddr,
+        program: &Path,
+        before: Vec<String>,
+        set: &[String],
+    ) -> Result<Self> {
+        let ours = [
+            "grpc.listen=127.0.0.1:0".to_owned(),
+            "admin.listen=127.0.0.1:0".to_owned(),
+            format!("cloud.url=http://{cloud}"),
         ];
-        let mut process = Process::start(
-            "the server",
-            settings.cores.server,
-            &program,
-            arguments,
-            folder,
-        )?;
+        let mut arguments = before;
+        arguments.extend(["--config", "server.toml"].map(str::to_owned));
+        for setting in ours.iter().chain(set) {
+            arguments.extend(["--set".to_owned(), setting.clone()]);
+        }
+        let core = settings.cores.server;
+        let mut process = Process::start("the server", core, program, arguments, folder)?;
         let [grpc, admin] = process
             .says(|line| addresses(line, ["grpc", "admin"]))
             .await?;
@@ -149,6 +178,7 @@ impl TokenServer {
         Ok(Self {
             process,
             grpc,
+            admin,
             ready_after,
         })
     }
@@ -203,11 +233,23 @@ async fn ready(admin: SocketAddr, process: &Process) -> Result<Duration> {
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<u16> {
+    Ok(fetch(address, path).await?.0)
+}
+
+/// What `/metrics` shows, as Prometheus asks for it.
+pub(crate) async fn scrape(admin: SocketAddr) -> Result<String> {
+    Ok(String::from_utf8(fetch(admin, "/metrics").await?.1.into())?)
+}
+
+async fn fetch(address: SocketAddr, path: &str) -> Result<(u16, Bytes)> {
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = http1::handshake(stream).await?;
     tokio::spawn(async { drop(connection.await) });
     let request = Request::get(path)
         .header("host", "localhost")
+        .header("accept", "application/openmetrics-text;version=1.0.0")
         .body(Empty::<Bytes>::new())?;
-    Ok(sender.send_request(request).await?.status().as_u16())
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }
