@@ -18,7 +18,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 /// By the part of `tests/browser/cases` that has them.
-const CASES: [&str; 11] = [
+const CASES: [&str; 12] = [
     "an_owner_and_an_admin_are_connected",
     "after_logging_out_login_is_required",
     "a_session_that_ends_under_an_open_page_is_login_required",
@@ -29,6 +29,7 @@ const CASES: [&str; 11] = [
     "what_is_none_of_the_three_is_not_taken_for_one",
     "the_trace_id_on_the_page_is_the_answers",
     "each_hop_of_the_last_call_is_on_the_second_tab",
+    "the_keyboard_alone_is_enough",
     "every_page_fits_its_window_in_light_and_dark",
 ];
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 
-import { choose, logIn, shows, text } from "../panel.mjs";
+import { choose, logIn, noteStates, shows, statesUntil, text } from "../panel.mjs";
 
 export async function an_owner_and_an_admin_are_connected({ panel, newPage, calls }) {
   for (const [user, id] of [["owner", "1"], ["admin", "42"]]) {
@@ -51,16 +51,13 @@ export async function a_token_is_renewed_before_it_ends({ panel, newPage, calls 
   await choose(page, "short-lived-30s");
   await shows(page, "widget-state", "connected as short-lived-30s (admin)");
   await shows(page, "widget-remaining", /^0:[012]\d$/);
-  await page.evaluate(() => {
-    window.states = [];
-    window.addEventListener("ask2do:state", ({ detail }) => window.states.push(detail.state));
-  });
+  await noteStates(page);
   await shows(page, "widget-refreshes", "1");
   await shows(page, "widget-remaining", /^0:(2\d|30)$/);
-  const states = await page.evaluate(() => window.states);
+  const states = (await page.evaluate(() => window.states)).map(({ state }) => state);
   assert.ok(states.length > 0 && states.every((state) => state === "connected"), `never without a connection: ${states}`);
   const { byPanelId } = await calls();
-  assert.equal(byPanelId["short-lived-30s"], 2);
+  assert.ok(byPanelId["short-lived-30s"] >= 2, "by a new token");
 }
 
 export async function a_connection_that_is_cut_is_made_again_with_a_new_token({ panel, newPage, calls }) {
@@ -71,8 +68,10 @@ export async function a_connection_that_is_cut_is_made_again_with_a_new_token({ 
     await shows(page, "widget-state", "connected as 42 (admin)");
     const first = await text(page, "call-trace");
     const before = await calls();
+    await noteStates(page);
     line.cut();
-    await shows(page, "widget-state", "connection lost");
+    const [lost] = await statesUntil(page, "connected");
+    assert.deepEqual(lost, { state: "waiting", symptom: "connection lost" });
     await shows(page, "widget-state", "connected as 42 (admin)");
     assert.notEqual(await text(page, "call-trace"), first);
     const after = await calls();

@@ -80,5 +80,11 @@ export async function each_hop_of_the_last_call_is_on_the_second_tab({ panel, ne
   await hop("ask2do-token-gateway", "POST /api/ask2do/token").filter({ hasText: "TENANT_KEY_REJECTED" }).waitFor();
   await hop("ask2do-token-server", "MintToken").filter({ hasText: "TENANT_KEY_REJECTED" }).waitFor();
   await hop("ask2do-cloud-simulated", "401").waitFor();
+  // The panel knew the user; from there on it went wrong.
+  const failed = page.locator("#hops li[data-failed]");
+  assert.equal(await failed.filter({ hasText: "ask2do-demo-panel" }).count(), 0);
+  for (const service of ["ask2do-token-gateway", "ask2do-token-server", "ask2do-cloud-simulated"]) {
+    assert.ok(await failed.filter({ hasText: service }).count() > 0, service);
+  }
   assert.equal(await text(page, "hops-trace"), await page.locator("#call-trace").textContent());
 }

@@ -42,13 +42,21 @@
   async function follow(traceId, browser) {
     followed = traceId;
     put("hops-trace", traceId);
-    for (let asked = 0, seen = -1; asked < 10 && followed === traceId; asked += 1) {
-      const response = await fetch(`/hops/${traceId}`).catch(() => null);
-      const hops = response?.ok ? await response.json() : [];
+    for (let pause = 300, seen = -1; pause < 30_000 && followed === traceId; pause *= 1.25) {
+      const hops = await hopsOf(traceId);
       if (followed !== traceId) return;
       if (hops.length !== seen) showHops(browser, hops);
       seen = hops.length;
-      await new Promise((done) => setTimeout(done, 300));
+      await new Promise((done) => setTimeout(done, pause));
+    }
+  }
+
+  async function hopsOf(traceId) {
+    try {
+      const response = await fetch(`/hops/${traceId}`);
+      return response.ok ? await response.json() : [];
+    } catch {
+      return []; // The connection is gone, or the page is: asked again, or never.
     }
   }
 
@@ -56,18 +64,29 @@
     const list = document.getElementById("hops");
     if (!list) return;
     document.getElementById("hops-none").hidden = hops.length > 0;
+    // The clocks are of one machine, but for the browser's call it is not known when it began: with the first hop.
     const begin = hops[0]?.start ?? 0;
-    list.replaceChildren(...[{ ...browser, start: begin }, ...hops].map((hop) => {
+    const all = [{ ...browser, start: begin }, ...hops];
+    const whole = Math.max(1, ...all.map(({ start, took }) => start - begin + took));
+    list.replaceChildren(...all.map((hop) => {
       const item = document.createElement("li");
-      item.toggleAttribute("data-failed", hop.failed);
+      // A server's span says nothing of a failure that is its caller's; to the person it is one all the same.
+      item.toggleAttribute("data-failed", hop.failed || !/^(OK|2\d\d)?$/.test(hop.reason ?? ""));
+      const what = element("div", element("b", hop.service), " ", element("code", hop.reason ?? ""), element("small", hop.name));
+      const bar = element("div");
+      bar.className = "span";
+      bar.style.setProperty("--begin", (hop.start - begin) / whole);
+      bar.style.setProperty("--part", hop.took / whole);
       const times = `at ${(hop.start - begin).toFixed(1)} ms, took ${hop.took.toFixed(1)} ms`;
-      for (const [kind, text] of [["b", hop.service], ["span", hop.name], ["span", times], ["code", hop.reason ?? ""]]) {
-        const part = document.createElement(kind);
-        part.textContent = text;
-        item.append(part);
-      }
+      item.append(what, element("div", bar, element("small", times)));
       return item;
     }));
+  }
+
+  function element(kind, ...children) {
+    const made = document.createElement(kind);
+    made.append(...children);
+    return made;
   }
 
   function tick() {
@@ -79,20 +98,36 @@
   setInterval(tick, 1000);
 
   document.getElementById("copy-trace")?.addEventListener("click", async ({ target }) => {
-    await navigator.clipboard.writeText(document.getElementById("call-trace").textContent);
-    target.textContent = "Copied";
+    const trace = document.getElementById("call-trace");
+    try {
+      await navigator.clipboard.writeText(trace.textContent);
+      target.textContent = "Copied";
+    } catch {
+      // No clipboard on plain HTTP, or not allowed: marked, for the person to copy.
+      getSelection().selectAllChildren(trace);
+      target.textContent = "Marked";
+    }
     setTimeout(() => { target.textContent = "Copy"; }, 1500);
   });
-  document.getElementById("scenario")?.addEventListener("change", ({ target }) => target.form.requestSubmit());
 
-  // Tabs, by the buttons' aria-controls.
+  // Tabs, by the buttons' aria-controls; with the keyboard, the arrows go from one to the next.
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  for (const tab of tabs) {
-    tab.addEventListener("click", () => {
-      for (const other of tabs) {
-        other.setAttribute("aria-selected", String(other === tab));
-        document.getElementById(other.getAttribute("aria-controls")).hidden = other !== tab;
-      }
+  const select = (tab) => {
+    for (const other of tabs) {
+      other.setAttribute("aria-selected", String(other === tab));
+      other.tabIndex = other === tab ? 0 : -1;
+      document.getElementById(other.getAttribute("aria-controls")).hidden = other !== tab;
+    }
+  };
+  for (const [at, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => select(tab));
+    tab.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      const next = tabs[to % tabs.length];
+      select(next);
+      next.focus();
     });
   }
 })();
