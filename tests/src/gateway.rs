@@ -12,6 +12,7 @@ use crate::binaries::binary;
 use crate::exchange::Exchange;
 use crate::pki::Leaf;
 use crate::process::Process;
+use crate::until;
 use crate::world::{PANEL, World};
 
 /// Where it answers.
@@ -61,6 +62,8 @@ impl Setup {
             .set("service.endpoint", &format!("https://{grpc}"))
             .set("session.mode", "forward")
             .set("session.forward.url", &format!("http://{panel}/whoami"))
+            // These machines are noisy.
+            .set("session.forward.timeout", "5s")
     }
 
     /// With `--set key=value`, instead of what was said of it before.
@@ -130,6 +133,20 @@ impl Gateway {
     /// When there is no answer.
     pub async fn is_ready(&self) -> bool {
         admin::get(self.admin, "/readyz").await.unwrap().0 == 200
+    }
+
+    /// Waits until a first token has come through it, for a user of its own: on a busy machine the first connections
+    /// may take longer than they are given.
+    ///
+    /// # Panics
+    ///
+    /// When none comes.
+    pub async fn warm(&self) {
+        until("a first token", async || {
+            let answer = widget("owner", "first").send(self.http).await.ok()?;
+            (answer.outcome().1 == "OK").then_some(())
+        })
+        .await;
     }
 
     /// Ends it as Kubernetes does: the exit code must be 0.
