@@ -71,7 +71,7 @@ fn soon() -> Option<(&'static str, &'static str)> {
 }
 
 impl Child {
-    /// Starts this binary with these arguments, and one variable more than this process has. `name` is for
+    /// Starts this binary with these arguments, and some variables more than this process has. `name` is for
     /// people, `service` for traces.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Child {
     pub(crate) fn start(
         name: &'static str,
         service: &str,
-        variable: Option<(&str, &str)>,
+        variables: &[(&str, &str)],
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self, ChildError> {
         let failed = |cause| ChildError::Start { name, cause };
@@ -89,7 +89,7 @@ impl Child {
             .args(arguments.into_iter().map(Into::into))
             .arg(END_WITH_PARENT)
             .env("OTEL_SERVICE_NAME", service)
-            .envs(variable)
+            .envs(variables.iter().copied())
             .envs(soon())
             .stdin(Stdio::piped())
             // What a child says on standard output is for who runs it alone.

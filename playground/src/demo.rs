@@ -19,6 +19,11 @@ use crate::ports::{self, Ports};
 
 /// The specification's variable for where traces go.
 const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Those for how, the one for traces first.
+const OTLP_PROTOCOL: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+];
 
 /// How the demo runs.
 #[derive(clap::Args)]
@@ -120,19 +125,25 @@ async fn start(
     ports: Ports,
     children: &mut Vec<Child>,
 ) -> Result<(), Failure> {
-    // The panel shows each hop, unless somebody else collects them.
     let panel = format!("http://127.0.0.1:{}", ports.panel());
-    let environment = match &options.otlp {
-        Some(url) => Some((OTLP_ENDPOINT, url.as_str())),
-        None if environment_exports() => None,
-        None => Some((OTLP_ENDPOINT, &*panel)),
+    let to_panel = || {
+        let protocol = OTLP_PROTOCOL.map(|name| (name, "http/protobuf"));
+        [&[(OTLP_ENDPOINT, &*panel)], &protocol[..]].concat()
     };
-    let parts = parts::parts(folder, ports);
+    // The panel shows each hop, and passes it on; what it cannot speak to, or what the user's own variables
+    // name, is exported to by the parts themselves.
+    let (environment, relay) = match &options.otlp {
+        Some(url) if can_relay(url) => (to_panel(), Some(url)),
+        Some(url) => (vec![(OTLP_ENDPOINT, url.as_str())], None),
+        None if environment_exports() => (Vec::new(), None),
+        None => (to_panel(), None),
+    };
+    let parts = parts::parts(folder, ports, relay.map(|url| (url, protocol())));
     for part in &parts {
         children.push(Child::start(
             part.name,
             part.service,
-            environment,
+            &environment,
             &part.arguments,
         )?);
     }
@@ -140,6 +151,28 @@ async fn start(
         child.ready(async || part.is_ready().await).await?;
     }
     Ok(())
+}
+
+/// Whether the panel can pass spans on: not with TLS, headers or whatever else variables ask for.
+fn can_relay(url: &url::Url) -> bool {
+    let asks = |name: &str| {
+        name.starts_with("OTEL_EXPORTER_OTLP_") && !OTLP_PROTOCOL.contains(&name)
+            || name == "OTEL_TRACES_EXPORTER"
+    };
+    let asked = std::env::vars_os().any(|(name, _)| asks(&name.to_string_lossy()));
+    url.scheme() == "http" && !asked
+}
+
+/// How the collector wants to be spoken to; what means nothing is the specification's default.
+fn protocol() -> &'static str {
+    let value = OTLP_PROTOCOL.iter().find_map(|name| {
+        let value = std::env::var(name).ok()?;
+        (!value.trim().is_empty()).then_some(value)
+    });
+    match value.as_deref().map(str::trim) {
+        Some("grpc") => "grpc",
+        _ => "http/protobuf",
+    }
 }
 
 /// Whether the user's own variables say where traces go.

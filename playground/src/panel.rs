@@ -3,6 +3,7 @@
 
 mod hops;
 mod pages;
+pub(crate) mod relay;
 mod sessions;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
 use crate::trace::traced;
+use relay::Relay;
 use sessions::{SessionId, Sessions};
 
 /// Somebody who can log in. The panel's own ids and roles: the vendor's are among them, and one is not.
@@ -54,8 +56,8 @@ const USERS: [User; 3] = [
 /// A form of this panel is one short field.
 const FORM_LIMIT: usize = 1024;
 
-/// The panel, with no sessions yet.
-pub(crate) fn router() -> Router {
+/// The panel, with no sessions yet. What is exported to it goes on to `relay`.
+pub(crate) fn router(relay: Option<Relay>) -> Router {
     Router::new()
         .route("/", get(front))
         .route("/login", post(log_in))
@@ -80,7 +82,7 @@ pub(crate) fn router() -> Router {
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(axum::extract::DefaultBodyLimit::max(FORM_LIMIT))
         .with_state(Arc::new(Sessions::default()))
-        .merge(hops::router())
+        .merge(hops::router(relay))
 }
 
 /// The dashboard; the login page where nobody is logged in. No redirect: a probe of `/` sees 200.
@@ -231,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_front_is_the_login_page_until_somebody_logs_in() {
-        let panel = router();
+        let panel = router(None);
         let login = ask(&panel, Method::GET, "/", "", "").await;
         assert_eq!(login.status, 200);
         assert!(login.body.contains(r#"action="/login""#));
@@ -259,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_am_i_answers_the_session_alone() {
-        let panel = router();
+        let panel = router(None);
         for (form, expected) in [
             ("user=owner", json!({ "id": "1", "role": "owner" })),
             ("user=admin", json!({ "id": "42", "role": "admin" })),
@@ -286,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chosen_scenario_is_the_panel_id_until_another_is() {
-        let panel = router();
+        let panel = router(None);
         let cookie = log_in_as(&panel, "user=admin").await;
         for (form, id) in [
             ("id=status-503", "status-503"),
@@ -311,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn strange_requests_are_refused() {
-        let panel = router();
+        let panel = router(None);
         assert_eq!(
             ask(&panel, Method::POST, "/login", "", "user=root")
                 .await

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         every_attribute_is_one_of_the_conventions_or_ours,
         a_caller_of_the_server_itself_decides_about_its_trace,
         a_browser_decides_nothing_where_it_is_not_trusted,
+        the_demo_panel_shows_the_hops_that_it_passes_on_over_http_and_over_grpc,
     ];
     suite.run()
 }
@@ -92,6 +93,28 @@ fn free_ports<const N: usize>() -> [SocketAddr; N] {
     listeners.map(|listener| listener.local_addr().unwrap())
 }
 
+/// A playground that exports there, and where its panel is.
+async fn playground(folder: &Path, otlp: SocketAddr, protocol: &str) -> (Process, SocketAddr) {
+    // The specification's variable: what is seen is seen sooner.
+    let soon = ("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let variables = [soon, ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let program = binaries::binary("ask2do-token-playground");
+    let arguments = ["--otlp".to_owned(), format!("http://{otlp}")];
+    let playground = Process::start(&program, arguments, &variables.into(), folder);
+    let output = playground.output().clone();
+    let panel = until("the playground is up", async || {
+        let lines = output.lines();
+        let line = lines
+            .iter()
+            .find_map(|line| line.strip_prefix("Open the demo panel:"))?;
+        let port = line.rsplit_once(':')?.1.trim().parse().ok()?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    })
+    .await;
+    (playground, panel)
+}
+
 impl Stage {
     async fn start(program: PathBuf) -> Self {
         let [http, query, grpc, others @ ..] = free_ports::<7>();
@@ -118,21 +141,7 @@ impl Stage {
         })
         .await;
 
-        // The specification's variable: what is seen is seen sooner.
-        let soon = HashMap::from([("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "100".to_owned())]);
-        let program = binaries::binary("ask2do-token-playground");
-        let arguments = ["--otlp".to_owned(), format!("http://{http}")];
-        let playground = Process::start(&program, arguments, &soon, folder.path());
-        let output = playground.output().clone();
-        let panel = until("the playground is up", async || {
-            let lines = output.lines();
-            let line = lines
-                .iter()
-                .find_map(|line| line.strip_prefix("Open the demo panel:"))?;
-            let port = line.rsplit_once(':')?.1.trim().parse().ok()?;
-            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        })
-        .await;
+        let (playground, panel) = playground(folder.path(), http, "").await;
         Self {
             _jaeger: jaeger,
             _playground: playground,
@@ -155,31 +164,12 @@ impl Stage {
 
     /// A session of the demo panel's admin, whose panel id makes the cloud behave so.
     async fn log_in(&self, scenario: &str) -> String {
-        let answer = Exchange::new(Method::POST, "/login")
-            .body("user=admin")
-            .send(self.panel);
-        let answer = answer.await.unwrap();
-        let cookie = answer.headers["set-cookie"].to_str().unwrap();
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        if !scenario.is_empty() {
-            let chosen = Exchange::new(Method::POST, "/scenario")
-                .header("cookie", &cookie)
-                .body(format!("id={scenario}"))
-                .send(self.panel);
-            assert!(chosen.await.unwrap().status.is_redirection());
-        }
-        cookie
+        log_in_at(self.panel, scenario).await
     }
 
     /// What the widget sends.
     async fn click(&self, cookie: &str, headers: &[(&'static str, &str)]) -> Answer {
-        Exchange::new(Method::POST, TOKEN)
-            .header("cookie", cookie)
-            .header("sec-fetch-site", "same-origin")
-            .headers(headers)
-            .send(self.panel)
-            .await
-            .unwrap()
+        click_at(self.panel, cookie, headers).await
     }
 
     /// The trace of this id, once `spans` of it are there.
@@ -196,6 +186,33 @@ impl Stage {
         let (status, body) = admin::get(self.query, &path).await.unwrap();
         (status == 200).then(|| Trace::read(&serde_json::from_str(&body).unwrap()))
     }
+}
+
+async fn log_in_at(panel: SocketAddr, scenario: &str) -> String {
+    let answer = Exchange::new(Method::POST, "/login")
+        .body("user=admin")
+        .send(panel);
+    let answer = answer.await.unwrap();
+    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    if !scenario.is_empty() {
+        let chosen = Exchange::new(Method::POST, "/scenario")
+            .header("cookie", &cookie)
+            .body(format!("id={scenario}"))
+            .send(panel);
+        assert!(chosen.await.unwrap().status.is_redirection());
+    }
+    cookie
+}
+
+async fn click_at(panel: SocketAddr, cookie: &str, headers: &[(&'static str, &str)]) -> Answer {
+    Exchange::new(Method::POST, TOKEN)
+        .header("cookie", cookie)
+        .header("sec-fetch-site", "same-origin")
+        .headers(headers)
+        .send(panel)
+        .await
+        .unwrap()
 }
 
 struct Trace {
@@ -659,5 +676,38 @@ async fn a_browser_decides_nothing_where_it_is_not_trusted(stage: &Stage) {
             stage.trace(&later, 2).await;
             assert!(stage.find(&id).await.is_none(), "{sampler}");
         }
+    }
+}
+
+async fn the_demo_panel_shows_the_hops_that_it_passes_on_over_http_and_over_grpc(stage: &Stage) {
+    for (number, protocol, otlp) in [
+        (1, "http/protobuf", stage.otlp_http),
+        (2, "grpc", stage.otlp_grpc),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_playground, panel) = playground(folder.path(), otlp, protocol).await;
+        let cookie = log_in_at(panel, "").await;
+        let id = format!("0af7651916cd43dd8448eb211c80350{number}");
+        let header = traceparent(&id, "01");
+        click_at(panel, &cookie, &[("traceparent", &header)]).await;
+        let services = until("the hops", async || {
+            let (_, body) = admin::get(panel, &format!("/hops/{id}")).await.ok()?;
+            let hops: Value = serde_json::from_str(&body).ok()?;
+            let hops = hops.as_array()?.clone();
+            let name = |hop: &Value| hop["service"].as_str().unwrap().to_owned();
+            (hops.len() >= SPANS).then(|| hops.iter().map(name).collect::<BTreeSet<_>>())
+        })
+        .await;
+        assert_eq!(
+            services,
+            [GATEWAY, SERVER, PANEL, CLOUD].map(str::to_owned).into()
+        );
+        let trace = stage.trace(&id, SPANS).await;
+        let services: BTreeSet<_> = trace
+            .spans
+            .iter()
+            .map(|span| span.service.clone())
+            .collect();
+        assert_eq!(services.len(), 4, "{protocol}: {services:?}");
     }
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::Failure;
 use crate::certificates::https_client;
+use crate::panel::relay::{Protocol, Relay};
 use crate::{origin, panel};
 
 /// Where the origin is, and what is behind it beside the panel.
@@ -24,12 +25,23 @@ pub(super) struct Options {
 
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
+
+    /// Where the spans go on to that are exported to the panel.
+    #[arg(long, value_name = "URL")]
+    relay: Option<String>,
+
+    #[arg(long, value_enum, default_value = "http/protobuf")]
+    relay_protocol: Protocol,
 }
 
 pub(super) async fn run(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let ca =
         std::fs::read(&options.ca).map_err(|error| format!("{}: {error}", options.ca.display()))?;
+    let relay = options
+        .relay
+        .map(|endpoint| Relay::to(&endpoint, options.relay_protocol))
+        .transpose()?;
     let own = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let upstreams = origin::Upstreams {
         panel: own.local_addr()?,
@@ -45,7 +57,7 @@ pub(super) async fn run(options: Options) -> Result<(), Failure> {
         origin::router(upstreams).into_make_service_with_connect_info::<SocketAddr>(),
     );
     tokio::select! {
-        ended = async { axum::serve(own, panel::router()).await } => Ok(ended?),
+        ended = async { axum::serve(own, panel::router(relay)).await } => Ok(ended?),
         ended = async { origin.await } => Ok(ended?),
         _ = signals.next() => Ok(()),
     }

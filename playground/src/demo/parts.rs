@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use url::Url;
+
 use crate::folder::Folder;
 use crate::ports::Ports;
 use crate::probe;
@@ -34,10 +36,25 @@ impl Part {
     }
 }
 
-/// Every part, each before those that stand on it.
-pub(crate) fn parts(folder: &Folder, ports: Ports) -> Vec<Part> {
+/// Every part, each before those that stand on it. The panel passes spans on to `relay`: where, and how.
+pub(crate) fn parts(folder: &Folder, ports: Ports, relay: Option<(&Url, &str)>) -> Vec<Part> {
     let file = |name: &str| folder.file(name).into_os_string();
     let listen = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
+    let mut panel: Vec<OsString> = vec![
+        "panel".into(),
+        "--listen".into(),
+        listen(ports.panel()),
+        "--gateway".into(),
+        ports.gateway().to_string().into(),
+        "--cloud".into(),
+        ports.cloud().to_string().into(),
+        "--ca".into(),
+        file("ca.crt"),
+    ];
+    if let Some((url, protocol)) = relay {
+        let flags = ["--relay", url.as_str(), "--relay-protocol", protocol];
+        panel.extend(flags.map(OsString::from));
+    }
     vec![
         Part {
             name: "simulated cloud",
@@ -70,17 +87,7 @@ pub(crate) fn parts(folder: &Folder, ports: Ports) -> Vec<Part> {
         Part {
             name: "demo panel",
             service: "ask2do-demo-panel",
-            arguments: vec![
-                "panel".into(),
-                "--listen".into(),
-                listen(ports.panel()),
-                "--gateway".into(),
-                ports.gateway().to_string().into(),
-                "--cloud".into(),
-                ports.cloud().to_string().into(),
-                "--ca".into(),
-                file("ca.crt"),
-            ],
+            arguments: panel,
             ready: Ready::Saying(ports.panel(), "/"),
         },
     ]

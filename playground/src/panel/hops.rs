@@ -1,5 +1,5 @@
 //! What the parts of the playground export of their spans, kept for the page's second tab: a collector that
-//! remembers the last traces. Where `--otlp` names another one, nothing arrives here.
+//! remembers the last traces, and passes all of it on where `--otlp` names another one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,8 @@ use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode as SpanStat
 use prost::Message as _;
 use serde::Serialize;
 
+use super::relay::Relay;
+
 /// The most traces, and of each the most spans.
 const TRACES: usize = 100;
 const SPANS: usize = 100;
@@ -25,6 +27,13 @@ const BATCH_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The last traces, the latest at the end.
 type Traces = Arc<Mutex<VecDeque<Trace>>>;
+
+/// What is done with a batch.
+#[derive(Clone)]
+struct Collector {
+    traces: Traces,
+    relay: Option<Relay>,
+}
 
 struct Trace {
     id: Vec<u8>,
@@ -47,19 +56,28 @@ struct Hop {
 }
 
 /// `POST /v1/traces` in OTLP over HTTP, and `GET /hops/<trace id>`.
-pub(super) fn router() -> Router {
+pub(super) fn router(relay: Option<Relay>) -> Router {
     Router::new()
         .route("/v1/traces", post(take))
         .route("/hops/{id}", get(show))
         .layer(DefaultBodyLimit::max(BATCH_LIMIT))
-        .with_state(Traces::default())
+        .with_state(Collector {
+            traces: Traces::default(),
+            relay,
+        })
 }
 
-async fn take(State(traces): State<Traces>, body: Bytes) -> Response {
-    let Ok(batch) = ExportTraceServiceRequest::decode(body) else {
+async fn take(State(collector): State<Collector>, body: Bytes) -> Response {
+    let Ok(batch) = ExportTraceServiceRequest::decode(body.clone()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let mut traces = traces.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(relay) = &collector.relay {
+        relay.send(body);
+    }
+    let mut traces = collector
+        .traces
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     for resource in batch.resource_spans {
         let attributes = resource.resource.map(|resource| resource.attributes);
         let service = text(&attributes.unwrap_or_default(), "service.name").unwrap_or_default();
@@ -93,8 +111,11 @@ fn keep(traces: &mut VecDeque<Trace>, service: &str, span: Span) {
     }
 }
 
-async fn show(State(traces): State<Traces>, Path(id): Path<String>) -> Response {
-    let traces = traces.lock().unwrap_or_else(PoisonError::into_inner);
+async fn show(State(collector): State<Collector>, Path(id): Path<String>) -> Response {
+    let traces = collector
+        .traces
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let found = traces.iter().find(|trace| hexadecimal(&trace.id) == id);
     let mut hops = found.map(|trace| trace.hops.clone()).unwrap_or_default();
     hops.sort_by(|one, other| one.start.total_cmp(&other.start));
