@@ -18,7 +18,9 @@ use std::process::{Command, ExitCode, Stdio};
 use ask2do_token_runtime::config::Arguments;
 use ask2do_token_runtime::metrics::{Described, Metrics};
 use ask2do_token_runtime::telemetry;
+use ask2do_token_tests::caller;
 use ask2do_token_tests::collector::Collector;
+use ask2do_token_tests::exchange::Exchange;
 use ask2do_token_tests::gateway::{self, Gateway, widget};
 use ask2do_token_tests::panel::{Panel, Whoami};
 use ask2do_token_tests::pki::Leaf;
@@ -26,6 +28,7 @@ use ask2do_token_tests::process::Process;
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use ask2do_token_tests::world::{Server, World};
 use ask2do_token_tests::{admin, binaries, until};
+use futures_util::future::join_all;
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -39,6 +42,22 @@ fn main() -> ExitCode {
     suite.case(
         "every_variable_of_opentelemetry_that_is_read_is_documented",
         variables,
+    );
+    suite.case(
+        "what_the_documents_name_is_there_and_every_code_has_its_row",
+        documents,
+    );
+    suite.case(
+        "every_alert_is_seen_to_fire_and_to_be_quiet_and_every_recording_rule_is_tested",
+        tested_rules,
+    );
+    suite.case(
+        "what_metrics_shows_is_documented_with_its_type_and_labels",
+        shown,
+    );
+    suite.case(
+        "a_thousand_strings_of_a_callers_choice_make_no_new_series",
+        hostile,
     );
     suite.case_where_possible("promtool_finds_no_fault_with_rules_and_their_tests", rules);
     suite.case_where_possible(
@@ -315,6 +334,7 @@ async fn used(world: &World, collector: &Collector) -> (Server, Gateway, Panel) 
         .await;
     let panel = Panel::start(Whoami::Honest).await;
     let gateway = gateway::Setup::forward(world, server.grpc, panel.address)
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
         .start()
         .await;
     for id in ["42", "status-503", "html-200"] {
@@ -436,15 +456,234 @@ async fn alerts() -> Result<(), CannotRun> {
 
     // It was the form with exemplars that was scraped.
     widget("admin", "42").send(gateway.http).await.unwrap();
-    let connection = server.connect(&world.panel()).await;
-    connection.mint("42", "admin").await;
-    until("an exemplar", async || {
-        let query = "/api/v1/query_exemplars?query=ask2do_mint_duration_seconds_bucket&start=0&end=9999999999";
-        let answer = prometheus.ask(query).await;
-        let id = answer["data"][0]["exemplars"][0]["labels"]["trace_id"].as_str()?.to_owned();
-        assert_eq!(id.len(), 32, "{answer}");
-        Some(())
-    })
-    .await;
+    for histogram in [
+        "ask2do_mint_duration_seconds",
+        "ask2do_cloud_request_duration_seconds",
+        "ask2do_gateway_request_duration_seconds",
+        "ask2do_gateway_session_check_duration_seconds",
+    ] {
+        until(&format!("an exemplar of {histogram}"), async || {
+            let query =
+                format!("/api/v1/query_exemplars?query={histogram}_bucket&start=0&end=9999999999");
+            let answer = prometheus.ask(&query).await;
+            let exemplar = &answer["data"][0]["exemplars"][0]["labels"];
+            let id = exemplar["trace_id"].as_str()?.to_owned();
+            assert_eq!(id.len(), 32, "{answer}");
+            Some(())
+        })
+        .await;
+    }
     Ok(())
+}
+
+/// What stands between backticks, fenced blocks left out.
+fn quoted(document: &str) -> Vec<&str> {
+    let outside = document.split("```").step_by(2);
+    let words = outside.flat_map(|text| text.split('`').skip(1).step_by(2));
+    words.filter(|word| !word.contains('\n')).collect()
+}
+
+/// The sources of both services and of what they are made of.
+fn sources() -> String {
+    fn read(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for part in ["server", "gateway", "client", "runtime", "tls"] {
+        read(&binaries::workspace().join(part).join("src"), &mut text);
+    }
+    text
+}
+
+async fn documents() {
+    let (known, sources) = (known(), sources());
+    let reasons: BTreeSet<_> = ask2do_token_proto::Reason::ALL
+        .iter()
+        .map(|reason| reason.as_str())
+        .collect();
+    let mut logged = 0;
+    for path in [
+        "docs/observability.md",
+        "docs/troubleshooting.md",
+        "docs/audit.md",
+    ] {
+        let document = text(path);
+        for name in words(&document, &["ask2do_", "process_"]) {
+            assert!(known.contains_key(name), "{path} names {name}");
+        }
+        for word in quoted(&document) {
+            // A reason as a label's value.
+            if let Some((_, value)) = word.split_once("reason=\"") {
+                let value = value.split('"').next().unwrap();
+                assert!(reasons.contains(value), "{path}: {word}");
+            }
+            // The words of a log record.
+            let is_log = ["Ask2Do ", "the list of "]
+                .iter()
+                .any(|begin| word.starts_with(begin));
+            if is_log {
+                logged += 1;
+                assert!(sources.contains(word), "{path}: nobody logs {word:?}");
+            }
+        }
+    }
+    assert!(logged >= 4, "{logged} log records");
+    let causes = text("docs/observability.md");
+    let (_, causes) = causes.split_once("names the cause: ").unwrap();
+    for cause in quoted(&causes.split_once(", ...").unwrap().0.replace("\n", " ")) {
+        let code = cause.split_once("_5").map_or(cause, |(status, _)| status);
+        assert!(sources.contains(&format!("\"{code}")), "no cause {cause}");
+    }
+
+    // Each code that a browser can be shown has its row, and each row a code.
+    let document = text("docs/troubleshooting.md");
+    let (_, table) = document.split_once("| `code` |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let firsts = table.lines().filter(|line| line.starts_with("| `"));
+    let rows: BTreeSet<_> = firsts
+        .flat_map(|line| quoted(line.split(" | ").next().unwrap()))
+        .collect();
+    let vendors = ["TENANT_KEY_REJECTED", "ROLE_NOT_ALLOWED"];
+    let browsers = ask2do_token_gateway::Reason::ALL
+        .iter()
+        .map(|reason| reason.as_str());
+    let browsers: BTreeSet<_> = browsers.filter(|code| !vendors.contains(code)).collect();
+    assert_eq!(rows, browsers);
+}
+
+async fn tested_rules() {
+    let tests = text("tests/prometheus/alerts.test.yaml");
+    for (name, _) in alert_rules() {
+        let quiet = format!("- {{eval_time: 6h, alertname: {name}}}\n");
+        assert!(tests.contains(&quiet), "no test in which {name} is quiet");
+    }
+    let rules = text("helm/files/alerts.yaml");
+    let records = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- record: "));
+    for record in records {
+        let tested = format!("- expr: {record}\n");
+        assert!(tests.contains(&tested), "no test of {record}");
+    }
+}
+
+/// The names of the labels of each series, by the series' name.
+fn labels(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut labels = BTreeMap::<_, BTreeSet<_>>::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.split_once(['{', ' ']).unwrap();
+        let of_name = labels.entry(name.to_owned()).or_default();
+        let rest = rest.split_once('}').map_or("", |(inside, _)| inside);
+        for pair in rest.split("\",").filter(|pair| !pair.is_empty()) {
+            of_name.insert(pair.split_once("=\"").unwrap().0.to_owned());
+        }
+    }
+    labels
+}
+
+async fn shown() {
+    let document = text("docs/metrics.md");
+    let (world, collector) = (World::new().await, Collector::start().await);
+    let (server, gateway, _panel) = used(&world, &collector).await;
+    let (_, rest) = document.split_once("## Server\n").unwrap();
+    let (of_server, of_gateway) = rest.split_once("## Gateway\n").unwrap();
+    for (admin, table) in [(server.admin, of_server), (gateway.admin, of_gateway)] {
+        let (_, text) = admin::get(admin, "/metrics").await.unwrap();
+        let labels = labels(&text);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for (name, kind) in types.filter_map(|line| line.split_once(' ')) {
+            let row = format!("| `{name}` | {kind} | ");
+            let row = table.lines().find_map(|line| line.strip_prefix(&row));
+            let row = row.unwrap_or_else(|| panic!("{name} {kind} is not documented"));
+            let documented: BTreeSet<_> = quoted(row.split(" | ").next().unwrap())
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            let sample = if kind == "histogram" {
+                format!("{name}_count")
+            } else {
+                name.to_owned()
+            };
+            if let Some(found) = labels.get(&sample) {
+                assert_eq!(*found, documented, "{name}");
+            }
+        }
+    }
+}
+
+/// The series, without their values.
+async fn series(admin: SocketAddr) -> BTreeSet<String> {
+    let (_, text) = admin::get(admin, "/metrics").await.unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+        .collect()
+}
+
+async fn hostile() {
+    const STRINGS: usize = 1000;
+    let (world, collector) = (World::new().await, Collector::start().await);
+    let (server, gateway, _panel) = used(&world, &collector).await;
+    let connection = server.connect(&world.panel()).await;
+    let everything = async |number: usize| {
+        let text = format!("hostile-{number}");
+        // Users, and roles that nobody has.
+        drop(connection.mint(&text, "admin").await);
+        drop(connection.mint("42", &text).await);
+        // Paths, media types, deadlines and traces of a call.
+        let mut request = caller::request(&format!("/{text}/{text}"), caller::framed(&[]));
+        for (name, value) in [
+            ("content-type", text.clone()),
+            ("user-agent", text.clone()),
+            ("grpc-timeout", text.clone()),
+            ("grpc-encoding", text.clone()),
+            ("traceparent", format!("00-{number:032x}-{number:016x}-01")),
+            ("tracestate", format!("{text}={text}")),
+        ] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        drop(connection.send(request).await);
+        // What a browser sends, in turn: a method, a path, an origin, a session, a trace.
+        let method = http::Method::from_bytes(text.as_bytes()).unwrap();
+        let trace = format!("00-{number:032x}-{number:016x}-01");
+        let request = match number % 6 {
+            0 => Exchange::new(method, gateway::PATH),
+            1 => Exchange::new(http::Method::GET, &format!("/{text}?{text}")),
+            2 => widget("admin", "42").header("origin", &format!("https://{text}.example")),
+            3 => widget("admin", &text),
+            4 => widget(&text, "42"),
+            _ => widget("admin", "42").header("traceparent", &trace),
+        };
+        let request = request.header("user-agent", &text);
+        request.send(gateway.http).await.unwrap();
+        drop(admin::get(server.admin, &format!("/{text}")).await);
+    };
+    // Certificates that name nobody here.
+    let stranger = async |number: usize| {
+        let leaf = Leaf::client().uri(&format!("spiffe://hostile/{number}"));
+        let caller = world.caller(&world.callers.issue(&leaf));
+        server.connect(&caller).await.mint("42", "admin").await;
+    };
+    for number in 0..6 {
+        everything(number).await;
+    }
+    stranger(0).await;
+    let (of_server, of_gateway) = (series(server.admin).await, series(gateway.admin).await);
+    for first in (10..STRINGS + 10).step_by(20) {
+        join_all((first..first + 20).map(&everything)).await;
+    }
+    join_all((1..=20).map(&stranger)).await;
+    assert_eq!(series(server.admin).await, of_server);
+    assert_eq!(series(gateway.admin).await, of_gateway);
+    for admin in [server.admin, gateway.admin] {
+        let text = admin::get_as(admin, "/metrics", "application/openmetrics-text").await;
+        assert!(!text.contains("hostile"), "{text}");
+    }
 }

@@ -45,7 +45,11 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// Exit code and output of `ask2do-token-server audit ...`.
-async fn audit(folder: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> (i32, String) {
+pub(crate) async fn audit(
+    folder: &Path,
+    arguments: &[&str],
+    input: impl AsRef<[u8]>,
+) -> (i32, String) {
     let mut child = Command::new(binary("ask2do-token-server"))
         .arg("audit")
         .args(arguments)

@@ -22,6 +22,7 @@ mod mtls;
 mod ports;
 mod reload;
 mod secrets;
+mod troubleshooting;
 
 use std::process::ExitCode;
 
@@ -42,5 +43,6 @@ fn main() -> ExitCode {
     cli::add(&mut suite);
     secrets::add(&mut suite);
     audit::add(&mut suite);
+    troubleshooting::add(&mut suite);
     suite.run()
 }

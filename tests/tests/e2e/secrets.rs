@@ -11,6 +11,8 @@ use ask2do_token_tests::caller::{
 use ask2do_token_tests::canary::Canary;
 use ask2do_token_tests::collector::Collector;
 use ask2do_token_tests::files::Way;
+use ask2do_token_tests::gateway;
+use ask2do_token_tests::panel::{Panel, Whoami};
 use ask2do_token_tests::pki::{Leaf, Pair};
 use ask2do_token_tests::process::Process;
 use ask2do_token_tests::suite::Suite;
@@ -25,6 +27,13 @@ use crate::{cloud, inputs, mtls};
 /// What every token of the simulated cloud begins with: also of those that the server refuses, and nobody
 /// else ever sees.
 const TOKEN_HEADER: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6IjEifQ";
+
+/// Seals the audit log.
+const AUDIT_KEY: &str = "audit+canary/9f8e7d6c5b4a39281706f5e4d3c2b1a0";
+
+/// A panel user's id stands in the audit log and nowhere else. The simulated cloud takes what is behind a dot for
+/// nothing but another id.
+const PANEL_ID: &str = "canary-panel-user-3f6c1f0e7a524b0e9a570f4be2f3a9c1";
 
 /// What anybody can see, by where it was seen.
 #[derive(Default)]
@@ -51,6 +60,10 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.case("secrets: none is in a report of mistakes", mistakes);
     suite.case("secrets: the search finds what does slip out", control);
+    suite.case(
+        "secrets: a panel user's id is in the audit log and nowhere else",
+        panel_id,
+    );
 }
 
 fn watching(pairs: &[&Pair]) -> Canary {
@@ -81,11 +94,16 @@ async fn everything() {
         .file("tls.key", &servers.key)
         .set("grpc.reflection", "true")
         .set("limits.in_flight", "300")
+        .set("audit.output", "file")
+        .set("audit.file", "audit.log")
+        .file("audit-key", AUDIT_KEY)
+        .set("audit.key_file", "audit-key")
         .traced()
         .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
         .variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         .start()
         .await;
+    canary.watch("audit key", AUDIT_KEY);
     let connection = server.connect(&world.caller(&callers)).await;
 
     calls(&connection, &mut canary, &mut seen).await;
@@ -125,6 +143,75 @@ async fn everything() {
     );
     seen.add("log", text);
     seen.add("spans", spans);
+    let audit = std::fs::read(server.folder().join("audit.log")).unwrap();
+    assert!(audit.len() > 10_000, "there are lines to search");
+    seen.add("audit log", audit);
+    seen.check(&canary);
+}
+
+/// Every scenario of the cloud for one user, by the whole way from the browser; both services at trace level.
+async fn panel_id() {
+    let world = World::new().await;
+    let collector = Collector::start().await;
+    let panel = Panel::start(Whoami::Honest).await;
+    let export = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url);
+    let server = world
+        .server()
+        .set("audit.output", "file")
+        .set("audit.file", "audit.log")
+        .set("limits.user_rate", "1")
+        .traced()
+        .variable(export.0, export.1)
+        .start()
+        .await;
+    let gateway = gateway::Setup::forward(&world, server.grpc, panel.address)
+        .variable("RUST_LOG", "trace")
+        .variable(export.0, export.1)
+        .start()
+        .await;
+    let connection = server.connect(&world.panel()).await;
+    let mut canary = Canary::default();
+    canary.watch("panel user's id", PANEL_ID);
+    let mut seen = Seen::default();
+    let scenarios = cloud::ROWS
+        .iter()
+        .map(|(id, ..)| format!("{id}.{PANEL_ID}"));
+    let ids: Vec<_> = scenarios.chain([PANEL_ID.to_owned()]).collect();
+    join_all(ids.iter().map(async |id| {
+        // The second one of the same user is over its rate.
+        for _ in 0..2 {
+            drop(connection.mint(id, "admin").await);
+        }
+        drop(connection.mint(id, "guest").await);
+        drop(connection.mint_within("50m", id, "owner").await);
+    }))
+    .await;
+    for role in ["admin", "guest"] {
+        for id in [PANEL_ID, &*format!("status-401.{PANEL_ID}")] {
+            let answer = gateway::widget(role, id).send(gateway.http).await.unwrap();
+            if answer.status != 200 {
+                seen.add("an answer to the browser", answer.text());
+            }
+        }
+    }
+    for admin in [server.admin, gateway.admin] {
+        let text = admin::get_as(admin, "/metrics", "application/openmetrics-text").await;
+        assert!(text.contains("# EOF"));
+        seen.add("metrics", text);
+    }
+    let lines = gateway.process.output().clone();
+    gateway.end().await;
+    let audit = std::fs::read_to_string(server.folder().join("audit.log")).unwrap();
+    assert!(canary.find(audit.as_bytes()).is_some(), "it is watched for");
+    drop(connection);
+    seen.add("the server's log", server.end().await);
+    seen.add("the gateway's log", lines.text());
+    assert!(
+        lines.text().contains(r#""level":"TRACE""#),
+        "it is the trace level"
+    );
+    seen.add("spans", collector.bytes());
+    assert!(!collector.bytes().is_empty());
     seen.check(&canary);
 }
 
