@@ -151,7 +151,8 @@ settings! {
         /// Instead: the networks that the proxies' connections come from, together at most a /8 (IPv6: a /32).
         /// Every process there can be any user.
         trusted_cidrs: Vec<Cidr> = [],
-        /// The header with the user's id. The proxy must set it on every request, over whatever a browser sent.
+        /// The header with the user's id, which has no comma. The proxy must set it on every request, over whatever a browser
+        /// sent.
         id_header: SettingHeader,
         /// The header with the user's role, or several with commas between them. The same holds for it.
         role_header: SettingHeader,

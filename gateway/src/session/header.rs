@@ -175,6 +175,10 @@ impl SessionCheck for Header {
     async fn check(&self, request: &Parts) -> Result<SessionUser, SessionError> {
         self.proxies.trust(request.extensions.get())?;
         let id = identity(&request.headers, &self.id)?.ok_or(refused("no id header"))?;
+        if id.contains(',') {
+            // RFC 9110, section 5.3: so may any hop have joined the browser's own with the proxy's.
+            return Err(refused("the id header holds a comma: two of them in one"));
+        }
         // The proxy knows a user, so a missing role is its configuration, not a logged-out user.
         let roles = identity(&request.headers, &self.role)?.ok_or_else(|| {
             SessionError::unavailable(format!("the proxy sends {} without {}", self.id, self.role))
@@ -296,6 +300,8 @@ mod tests {
             &[("X-User-Id", " "), ("X-User-Role", "owner")],
             &[("X-User-Id", "42"), ("X-User-Role", "")],
             &[("X-User-Id", "42"), ("X-User-Role", ",")],
+            &[("X-User-Id", "1, 42"), ("X-User-Role", "owner, junior")],
+            &[("X-User-Id", "42,"), ("X-User-Role", "owner")],
             &[
                 ("X-User-Id", "42"),
                 ("X-User-Id", "42"),
