@@ -11,6 +11,8 @@ mod behind;
 mod check;
 mod drain;
 mod sites;
+mod told;
+mod users;
 mod wire;
 
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
     check::add(&mut suite);
     drain::add(&mut suite);
     sites::add(&mut suite);
+    told::add(&mut suite);
+    users::add(&mut suite);
     wire::add(&mut suite);
     suite.run()
 }
