@@ -170,6 +170,10 @@ fn mint_row(reason: Reason) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
     /// §5 of the design, as data: status, error, whether `Retry-After` is there.
@@ -273,10 +277,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_row_is_in_the_docs() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gateway.md");
-        let page = std::fs::read_to_string(page).unwrap();
+    /// Each row that there can be.
+    fn rows() -> impl Iterator<Item = Row> {
         let own = [
             Failure::NotFound,
             Failure::MethodNotAllowed,
@@ -292,7 +294,14 @@ mod tests {
         let mint = Reason::ALL
             .iter()
             .map(|reason| Failure::Mint((*reason).into()));
-        for row in own.into_iter().chain(mint).map(|failure| failure.row()) {
+        own.into_iter().chain(mint).map(|failure| failure.row())
+    }
+
+    #[test]
+    fn every_row_is_in_the_docs() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gateway.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for row in rows() {
             let begin = format!("| {} | `{}` |", row.status.as_u16(), row.error);
             let code = format!("`{}`", row.reason);
             let there = page
@@ -300,6 +309,43 @@ mod tests {
                 .any(|line| line.starts_with(&begin) && line.contains(&code));
             assert!(there, "{begin} {code}");
         }
+    }
+
+    #[test]
+    fn the_openapi_document_has_these_rows_and_no_others() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.yaml");
+        let document = std::fs::read_to_string(document).unwrap();
+        let document: Value = serde_yaml_ng::from_str(&document).unwrap();
+        let mut documented = BTreeSet::new();
+        let operations = document["paths"]["/api/ask2do/token"].as_object().unwrap();
+        for (status, response) in operations
+            .values()
+            .flat_map(|operation| operation["responses"].as_object().unwrap())
+        {
+            let name = response["$ref"].as_str().unwrap();
+            let response = document.pointer(name.strip_prefix('#').unwrap()).unwrap();
+            let schema = &response["content"]["application/json"]["schema"];
+            let one = [schema.clone()];
+            for schema in schema["oneOf"].as_array().map_or(&one[..], |all| all) {
+                let Some(error) = schema["properties"]["error"]["const"].as_str() else {
+                    continue; // No failure.
+                };
+                let code = &schema["properties"]["code"];
+                let one = [code["const"].clone()];
+                for code in code["enum"].as_array().map_or(&one[..], |all| all) {
+                    let code = code.as_str().unwrap().to_owned();
+                    documented.insert((status.clone(), error.to_owned(), code));
+                }
+            }
+        }
+        let rows: BTreeSet<_> = rows()
+            .map(|row| {
+                let status = row.status.as_u16().to_string();
+                (status, row.error.to_owned(), row.reason.to_string())
+            })
+            .collect();
+        assert_eq!(documented, rows);
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 
     #[test]

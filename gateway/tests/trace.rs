@@ -2,6 +2,7 @@
 //! single threads miss spans whose place in the code another thread reaches first.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "helpers of tests fail by panicking"
 )]
@@ -18,6 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[allow(dead_code, reason = "the other tests use more of them")]
 #[path = "gateway/fakes.rs"]
 mod fakes;
+#[path = "gateway/openapi.rs"]
+mod openapi;
 
 use fakes::{Answer, FakeMinter, FakeSessions, PATH, call, endpoint, widget};
 

@@ -5,12 +5,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+
+use crate::openapi::assert_documented;
+
+/// What the gateway, and nobody else here, puts into every answer.
+const REQUEST_ID: &str = "x-request-id";
 
 /// A request to be.
 #[derive(Clone, Debug)]
@@ -75,13 +80,18 @@ impl Exchange {
         self
     }
 
-    /// Sends it there.
+    /// Sends it there. A gateway's answer must be one that `docs/openapi.yaml` has.
     ///
     /// # Errors
     ///
     /// There is no whole answer.
+    ///
+    /// # Panics
+    ///
+    /// When a gateway's answer is not documented.
     pub async fn send(self, address: SocketAddr) -> io::Result<Answer> {
         let begun = Instant::now();
+        let method = self.request.method().clone();
         let stream = TokioIo::new(TcpStream::connect(address).await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
         let connection = tokio::spawn(connection);
@@ -97,11 +107,49 @@ impl Exchange {
         };
         let answer = exchange.await;
         connection.abort();
-        answer.map_err(io::Error::other)
+        let answer = answer.map_err(io::Error::other)?;
+        // Others answer here too: a proxy, and a panel behind it.
+        if answer.headers.contains_key(REQUEST_ID) {
+            answer.assert_documented(&method);
+        }
+        Ok(answer)
     }
 }
 
 impl Answer {
+    /// Of HTTP/1, as it came over the wire. It says nothing of how long it took.
+    ///
+    /// # Panics
+    ///
+    /// When `head` is none.
+    #[must_use]
+    pub fn parse(head: &str, body: impl Into<Bytes>) -> Self {
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1));
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        Self {
+            status: StatusCode::from_bytes(status.unwrap().as_bytes()).unwrap(),
+            headers,
+            body: body.into(),
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Checks that this is an answer to this method that `docs/openapi.yaml` has.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_documented(&self, method: &Method) {
+        assert_documented(method, self.status, &self.headers, &self.body);
+    }
+
     /// The body's text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -115,8 +163,13 @@ impl Answer {
     }
 
     /// Status and `code` of a gateway's answer: `OK` for a token.
+    ///
+    /// # Panics
+    ///
+    /// When it is no answer of a gateway, which has a request's id.
     #[must_use]
     pub fn outcome(&self) -> (u16, String) {
+        assert!(self.headers.contains_key(REQUEST_ID), "{self:?}");
         let json = self.json();
         let code = match json["code"].as_str() {
             None if json["token"].is_string() => "OK",

@@ -20,6 +20,8 @@ pub mod exchange;
 pub mod files;
 pub mod gateway;
 pub mod load;
+#[path = "../../gateway/tests/gateway/openapi.rs"]
+mod openapi;
 pub mod panel;
 pub mod pki;
 pub mod process;

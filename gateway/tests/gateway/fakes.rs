@@ -16,6 +16,8 @@ use serde_json::Value;
 use time::macros::datetime;
 use tower::ServiceExt as _;
 
+use crate::openapi::assert_documented;
+
 /// Names and values.
 pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -105,8 +107,16 @@ impl Answer {
     }
 }
 
-/// One request, without a socket.
+/// One request, without a socket. The answer must be documented.
 pub(crate) async fn call(router: &Router, request: Request<Body>) -> Answer {
+    let method = request.method().clone();
+    let answer = call_panel(router, request).await;
+    assert_documented(&method, answer.status, &answer.headers, &answer.body);
+    answer
+}
+
+/// The same, where it is not the endpoint that answers.
+pub(crate) async fn call_panel(router: &Router, request: Request<Body>) -> Answer {
     let response: Response<Body> = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     Answer {

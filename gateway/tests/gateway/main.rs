@@ -9,10 +9,12 @@
 mod config;
 mod cross_site;
 mod docs;
+mod documented;
 mod endpoint;
 mod fakes;
 mod forward;
 mod jwt;
 mod mount;
+mod openapi;
 mod process;
 mod users;

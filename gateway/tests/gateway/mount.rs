@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 
-use crate::fakes::{FakeMinter, PATH, call, endpoint, widget};
+use crate::fakes::{FakeMinter, PATH, call, call_panel, endpoint, widget};
 
 /// What the panel's own middleware leaves in a request.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ async fn the_panels_own_routes_are_untouched() {
     let panel = panel(FakeMinter::default());
     for (path, body) in [("/", "the panel"), ("/other", "the panel's own 404")] {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        assert_eq!(call(&panel, request).await.body, body);
+        assert_eq!(call_panel(&panel, request).await.body, body);
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fakes::{PATH, serve};
+use crate::openapi::assert_documented;
 
 /// A CA, and files of certificates that it has issued.
 struct Ca {
@@ -198,9 +199,14 @@ fn post(client: &reqwest::Client, http: SocketAddr) -> reqwest::RequestBuilder {
 }
 
 async fn code(request: reqwest::RequestBuilder) -> (StatusCode, String) {
-    let answer = request.send().await.unwrap();
-    let status = answer.status();
-    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let method = request.method().clone();
+    let answer = client.execute(request).await.unwrap();
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer.bytes().await.unwrap();
+    assert_documented(&method, status, &headers, &body);
+    let body: Value = serde_json::from_slice(&body).unwrap();
     (status, body["code"].as_str().unwrap_or_default().to_owned())
 }
 

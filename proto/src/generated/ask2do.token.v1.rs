@@ -27,7 +27,7 @@ pub struct MintTokenResponse {
     /// Its form is Ask2Do's; treat it as opaque.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
-    /// When the token ends, some 15 minutes after it was minted.
+    /// When the token ends, some 15 minutes after it was minted. Always there.
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -116,8 +116,8 @@ pub mod token_service_client {
         /// Mints a token for one panel user. The user must be logged in to the panel: take the id and the
         /// role from your own session, never from what a browser sends.
         ///
-        /// Every call mints anew. Hold the token for the user until shortly before `expires_at`, or hand it
-        /// straight to the widget.
+        /// Every call mints anew, and calls do not affect one another: one that was repeated does no harm.
+        /// Hold the token for the user until shortly before `expires_at`, or hand it straight to the widget.
         pub async fn mint_token(
             &mut self,
             request: impl tonic::IntoRequest<super::MintTokenRequest>,
@@ -161,8 +161,8 @@ pub mod token_service_server {
         /// Mints a token for one panel user. The user must be logged in to the panel: take the id and the
         /// role from your own session, never from what a browser sends.
         ///
-        /// Every call mints anew. Hold the token for the user until shortly before `expires_at`, or hand it
-        /// straight to the widget.
+        /// Every call mints anew, and calls do not affect one another: one that was repeated does no harm.
+        /// Hold the token for the user until shortly before `expires_at`, or hand it straight to the widget.
         async fn mint_token(
             &self,
             request: tonic::Request<super::MintTokenRequest>,

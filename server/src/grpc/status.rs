@@ -108,6 +108,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::mint::PanelUser;
 
@@ -159,6 +161,45 @@ mod tests {
                 .map_or(0, |bad| bad.field_violations.len());
             assert_eq!(found, violations, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn the_contracts_manual_has_these_reasons_with_these_codes() {
+        let contract = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../proto/ask2do/token/v1/token_service.proto"
+        );
+        let contract = std::fs::read_to_string(contract).unwrap();
+        let manual: BTreeSet<_> = contract
+            .lines()
+            .filter_map(|line| {
+                let cells: Vec<_> = line.strip_prefix("// |")?.split('|').collect();
+                let (reason, code) = (cells[0].trim(), cells[1].trim());
+                let is_row = reason.contains('_') || reason == "OVERLOADED";
+                is_row.then(|| (reason.to_owned(), code.replace('_', "").to_lowercase()))
+            })
+            .collect();
+        let wait = Duration::ZERO;
+        let sent: BTreeSet<_> = [
+            MintError::CallerNotAllowed.into(),
+            invalid_user(),
+            MintError::RoleNotAllowed.into(),
+            MintError::RateLimited { retry_after: wait }.into(),
+            MintError::Overloaded { retry_after: wait }.into(),
+            MintError::TenantKeyRejected.into(),
+            MintError::CloudRateLimited { retry_after: None }.into(),
+            MintError::CloudUnavailable.into(),
+            MintError::CloudTimeout.into(),
+            MintError::CloudResponseInvalid.into(),
+            InvalidRequest::TooLarge.into(),
+            Failure::CertificateRejected,
+        ]
+        .map(|failure| {
+            let code = format!("{:?}", failure.code()).to_lowercase();
+            (failure.reason().to_string(), code)
+        })
+        .into();
+        assert_eq!(manual, sent);
     }
 
     #[test]

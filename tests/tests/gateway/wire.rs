@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ask2do_token_tests::exchange;
 use ask2do_token_tests::gateway::{Gateway, PATH, Setup};
 use ask2do_token_tests::panel::{Panel, Whoami};
 use ask2do_token_tests::suite::Suite;
@@ -136,6 +137,10 @@ impl Wire {
             length
         };
         let body = rest.get(..length)?.to_owned();
+        if status != 100 {
+            let method = method.parse().unwrap();
+            exchange::Answer::parse(head, body.clone()).assert_documented(&method);
+        }
         self.read.drain(..head.len() + 4 + length);
         Some(Answer {
             status,

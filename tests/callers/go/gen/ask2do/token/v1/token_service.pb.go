@@ -11,8 +11,15 @@
 //
 // gRPC over HTTP/2 with TLS 1.3, and with a client certificate always (mTLS). The certificate's
 // SAN (a SPIFFE URI or a DNS name) names the caller; the operator lists who may mint, and for which
-// roles. Set a deadline of 6 s on every call: the server answers within 5 s, or 100 ms before your
-// deadline, whichever is earlier, so that its reason reaches you before your own timer fires.
+// roles. Set a deadline of 6 s on every call: the server answers within 5 s (unless its operator
+// has set another time), or 100 ms before your deadline, whichever is earlier, so that its reason
+// reaches you before your own timer fires.
+//
+// Send requests without compression: a compressed one is answered with REQUEST_INVALID. Of your
+// metadata the server reads W3C `traceparent` alone. Connections are asked to end (GOAWAY) every
+// few minutes, which every gRPC library follows without losing a call: keep one channel for all
+// calls. `grpc.health.v1` is on the same port, server reflection where the operator has turned it
+// on.
 //
 // # When a call fails
 //
@@ -36,11 +43,25 @@
 // | CLOUD_UNAVAILABLE      | UNAVAILABLE         | Ask2Do could not be reached, or failed.         |
 // | CLOUD_TIMEOUT          | DEADLINE_EXCEEDED   | Ask2Do did not answer in time.                  |
 // | CLOUD_RESPONSE_INVALID | INTERNAL            | What answered was not a token for this user.    |
-// | REQUEST_INVALID        | INVALID_ARGUMENT    | The request does not decode, or is larger than  |
-// |                        |                     | 16 KiB. What is no gRPC at all, the transport   |
-// |                        |                     | answers first, without an ErrorInfo.            |
+// | REQUEST_INVALID        | INVALID_ARGUMENT    | The request does not decode, is compressed or   |
+// |                        |                     | larger than 16 KiB, or its deadline is no       |
+// |                        |                     | `grpc-timeout`: a bug of the caller's.          |
 // | CERTIFICATE_REJECTED   | UNAUTHENTICATED     | Your connection's certificate no longer         |
 // |                        |                     | verifies: connect again with the current one.   |
+//
+// Of several that apply, the first is answered: the caller, the request, the user's form, the role,
+// whether this caller may mint for it, rates, what is in flight, and only then Ask2Do. Reasons may be
+// added: take one that you do not know by its code.
+//
+// Without an ErrorInfo come
+//
+// - UNAVAILABLE: the service was not reached, is draining, or one side refused the other's
+//   certificate;
+// - DEADLINE_EXCEEDED: your own timer was first;
+// - UNIMPLEMENTED: the server has no such method, as one that is older than your stub;
+// - INTERNAL: a bug of the server's;
+// - what your library makes of HTTP's 405 (not POST), 415 (the content type is neither
+//   `application/grpc` nor `application/grpc+proto`) and 431 (metadata over 16 KiB).
 //
 // # Retrying
 //
@@ -176,7 +197,7 @@ type MintTokenResponse struct {
 	// The JWT that the widget opens its WebSocket with. It is a credential: keep it out of logs.
 	// Its form is Ask2Do's; treat it as opaque.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// When the token ends, some 15 minutes after it was minted.
+	// When the token ends, some 15 minutes after it was minted. Always there.
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
