@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// The gateway's own test has 100,000 of them, before a fake service.
-const MINTS: usize = 1_000;
+const MINTS: usize = 2_000;
 const BROWSERS: usize = 32;
 const USERS: usize = 97;
 
