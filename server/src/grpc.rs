@@ -13,6 +13,7 @@ use ask2do_token_runtime::listener::Handler;
 use ask2do_token_runtime::readiness::Readiness;
 use ask2do_token_runtime::shutdown::Stop;
 use ask2do_token_tls::{PeerCertificate, ServerTls};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -159,7 +160,9 @@ impl<M: Mint> Shared<M> {
             *response.status_mut() = status;
             return response;
         }
-        let path = request.uri().path();
+        // A query would make it another method's path.
+        let path = request.uri().path_and_query();
+        let path = path.map_or("", PathAndQuery::as_str);
         if path == MINT_TOKEN {
             let span = trace::mint_token(request.headers());
             return self.mint_token.answer(peer, request).instrument(span).await;
@@ -196,10 +199,10 @@ fn not_grpc(method: &Method, headers: &HeaderMap) -> Option<StatusCode> {
     let is_grpc = |value: &HeaderValue| {
         let value = value.as_bytes();
         let value = value.split(|byte| *byte == b';').next().unwrap_or(value);
-        matches!(
-            value.trim_ascii_end(),
-            b"application/grpc" | b"application/grpc+proto"
-        )
+        // Media types know no case (RFC 9110, 8.3.1).
+        [&b"application/grpc"[..], b"application/grpc+proto"]
+            .iter()
+            .any(|served| served.eq_ignore_ascii_case(value.trim_ascii_end()))
     };
     let content_type = headers.get(header::CONTENT_TYPE);
     (!content_type.is_some_and(is_grpc)).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)

@@ -103,6 +103,17 @@ impl Caller {
         Self(Arc::new(config))
     }
 
+    /// The same, offering these protocols of applications instead of HTTP/2.
+    #[must_use]
+    pub fn offering(&self, protocols: &[&str]) -> Self {
+        let mut config = (*self.0).clone();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        Self(Arc::new(config))
+    }
+
     /// Shakes hands. In TLS 1.3 the server's verdict on the caller's certificate comes later, with the
     /// first bytes that are read.
     ///

@@ -16,12 +16,16 @@ const HEAD_START: Duration = Duration::from_millis(100);
 /// A malformed `grpc-timeout` is an error. The specification leaves it open; a caller whose
 /// deadline would silently not hold had better learn of it.
 pub(super) fn time_for(headers: &HeaderMap, limit: Duration) -> Result<Duration, InvalidRequest> {
-    match headers.get("grpc-timeout") {
-        None => Ok(limit),
-        Some(value) => parse(value)
-            .map(|timeout| timeout.saturating_sub(HEAD_START).min(limit))
-            .ok_or(InvalidRequest::MalformedTimeout),
-    }
+    let mut values = headers.get_all("grpc-timeout").iter();
+    let timeout = match (values.next(), values.next()) {
+        (None, _) => return Ok(limit),
+        (Some(value), None) => parse(value),
+        // Nobody knows which of them the caller keeps.
+        (Some(_), Some(_)) => None,
+    };
+    timeout
+        .map(|timeout| timeout.saturating_sub(HEAD_START).min(limit))
+        .ok_or(InvalidRequest::MalformedTimeout)
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC-over-HTTP/2 specification: 1 to 8 digits, one letter.
@@ -80,6 +84,17 @@ mod tests {
         for (text, expected) in expected {
             assert_eq!(time(text), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn two_timeouts_are_none() {
+        let name = || "grpc-timeout".parse().unwrap();
+        let value = HeaderValue::from_static;
+        let headers = HeaderMap::from_iter([(name(), value("6S")), (name(), value("6S"))]);
+        assert_eq!(
+            time_for(&headers, LIMIT),
+            Err(InvalidRequest::MalformedTimeout)
+        );
     }
 
     #[test]

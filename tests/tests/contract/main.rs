@@ -8,6 +8,8 @@
     reason = "these are tests"
 )]
 
+mod edges;
+mod frames;
 mod openapi;
 mod recorded;
 mod schema;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     schema::add(&mut suite);
     recorded::add(&mut suite);
     versions::add(&mut suite);
+    edges::add(&mut suite);
     openapi::add(&mut suite);
     suite.run()
 }

@@ -1,22 +1,15 @@
 //! Callers of another day, byte for byte, against the server of today.
 
 use std::fs;
-use std::io;
 
 use ask2do_token_tests::binaries::workspace;
 use ask2do_token_tests::pki::Leaf;
 use ask2do_token_tests::suite::Suite;
 use ask2do_token_tests::world::{PANEL, World};
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
-/// HTTP/2's first bytes, and the kinds and flags of its frames (RFC 9113, 3.4 and 6).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
+use crate::frames::{ACK, DATA, END_STREAM, Frame, HEADERS, PREFACE, SETTINGS};
 
 /// The answer as the first release had it. It stays as it is, whatever becomes of the contract.
 #[derive(prost::Message)]
@@ -87,53 +80,4 @@ async fn play(bytes: Vec<u8>) {
     assert_eq!(world.cloud.calls_for("42"), 1);
     let call = world.cloud.last_call().unwrap();
     assert_eq!(call.panel_id.as_deref(), Some("42"));
-}
-
-struct Frame {
-    /// Where, in the bytes that it was found in.
-    begins: usize,
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    fn all(bytes: &[u8]) -> Vec<Self> {
-        let mut frames = Vec::new();
-        let mut begins = 0;
-        while let Some((head, rest)) = bytes[begins..].split_first_chunk::<9>() {
-            let (length, mut frame) = Self::head(*head);
-            frame.begins = begins;
-            frame.payload = rest[..length].to_vec();
-            frames.push(frame);
-            begins += 9 + length;
-        }
-        frames
-    }
-
-    async fn read(connection: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<Self> {
-        let mut head = [0; 9];
-        connection.read_exact(&mut head).await?;
-        let (length, mut frame) = Self::head(head);
-        frame.payload.resize(length, 0);
-        connection.read_exact(&mut frame.payload).await?;
-        Ok(frame)
-    }
-
-    fn head(head: [u8; 9]) -> (usize, Self) {
-        let [l0, l1, l2, kind, flags, stream @ ..] = head;
-        let frame = Self {
-            begins: 0,
-            kind,
-            flags,
-            stream: u32::from_be_bytes(stream),
-            payload: Vec::new(),
-        };
-        (u32::from_be_bytes([0, l0, l1, l2]) as usize, frame)
-    }
-
-    fn is(&self, kind: u8, flag: u8) -> bool {
-        self.kind == kind && self.flags & flag != 0
-    }
 }
