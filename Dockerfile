@@ -1,7 +1,7 @@
 # Copies prebuilt static binaries onto nothing. `image/build` compiles them, stages them, and builds both images:
 #
-#   docker build --target ask2do-token -t ask2do-token .
-#   buildah --storage-driver vfs bud --timestamp 0 --target ask2do-token -t ask2do-token .
+#   docker build --target ask2do-token -t ask2do-token .           (BuildKit: Docker 23 or later)
+#   buildah bud --timestamp 0 --target ask2do-token -t ask2do-token .
 #
 # No file of public roots: they are compiled into the binaries (webpki-roots).
 
@@ -9,7 +9,10 @@ FROM scratch AS base
 USER 65532:65532
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="Ask2Do" \
+      org.opencontainers.image.url="https://github.com/ask2do/ask2do-token" \
       org.opencontainers.image.source="https://github.com/ask2do/ask2do-token" \
+      org.opencontainers.image.documentation="https://github.com/ask2do/ask2do-token/tree/main/docs" \
       org.opencontainers.image.version="${VERSION}"
 
 # The simulated cloud and the whole playground: to try the service without Rust.

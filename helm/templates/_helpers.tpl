@@ -1,19 +1,13 @@
-{{/* Names */}}
+{{/* Names. The longest is a Service's, 63 characters: 48 and `-gateway-admin`. Release names may hold dots, Services' may not. */}}
 {{- define "ask2do.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "ask2do.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := include "ask2do.name" . -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
-{{- end -}}
-{{- end -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $full := ternary $release (printf "%s-%s" $release $name) (contains $name $release) -}}
+{{- .Values.fullnameOverride | default $full | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "ask2do.gatewayName" -}}
@@ -27,22 +21,28 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* Of objects; "labels" may bring more. Selectors' labels always hold, the user's come before the other ones. */}}
 {{- define "ask2do.labels" -}}
-{{ include "ask2do.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-app.kubernetes.io/part-of: ask2do-token
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" -}}
+{{- $own := dict "app.kubernetes.io/managed-by" .root.Release.Service "helm.sh/chart" $chart -}}
+{{- include "ask2do.mergedLabels" (dict "of" . "own" $own) -}}
+{{- end -}}
+
+{{/* Of pods: without the chart's version, which would replace them at each new one. */}}
+{{- define "ask2do.podLabels" -}}
+{{- include "ask2do.mergedLabels" (dict "of" . "own" dict) -}}
+{{- end -}}
+
+{{- define "ask2do.mergedLabels" -}}
+{{- $root := .of.root -}}
+{{- $always := dict "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/part-of" "ask2do-token" -}}
+{{- include "ask2do.selectorLabels" .of | fromYaml | mergeOverwrite .own $always ($root.Values.commonLabels | default dict) (.of.labels | default dict) | toYaml -}}
 {{- end -}}
 
 {{- define "ask2do.metadata" -}}
 labels:
   {{- include "ask2do.labels" . | nindent 2 }}
-{{- $annotations := merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
-{{- with $annotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -57,99 +57,6 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Pod Security "restricted", and a read-only root */}}
-{{- define "ask2do.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "ask2do.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
-privileged: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-{{- end -}}
-
-{{/*
-Tables of settings as TOML. Call with (dict "table" $settings "path" ""). Scalars come before tables,
-keys are sorted, so that the same values always give the same bytes.
-*/}}
-{{- define "ask2do.toml" -}}
-{{- $path := .path -}}
-{{- $table := .table -}}
-{{- range $key := keys $table | sortAlpha }}
-{{- $value := index $table $key }}
-{{- if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}
-{{ include "ask2do.tomlKey" $key }} = {{ include "ask2do.tomlValue" $value }}
-{{- end }}
-{{- end }}
-{{- range $key := keys $table | sortAlpha }}
-{{- $value := index $table $key }}
-{{- if kindIs "map" $value }}
-{{- if $value }}
-{{- $quoted := include "ask2do.tomlKey" $key }}
-{{- $name := ternary $quoted (printf "%s.%s" $path $quoted) (eq $path "") }}
-
-[{{ $name }}]
-{{- include "ask2do.toml" (dict "table" $value "path" $name) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{- define "ask2do.tomlKey" -}}
-{{- if regexMatch "^[A-Za-z0-9_-]+$" . -}}{{ . }}{{- else -}}{{ . | toJson }}{{- end -}}
-{{- end -}}
-
-{{- define "ask2do.tomlValue" -}}
-{{- if kindIs "string" . -}}
-{{ . | toJson }}
-{{- else if kindIs "float64" . -}}
-{{- if eq (float64 (int64 .)) . -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
-{{- else if kindIs "slice" . -}}
-{{ . | toJson }}
-{{- else -}}
-{{ . }}
-{{- end -}}
-{{- end -}}
-
-{{/* The callers' list, in a file of its own: it is reloaded while running */}}
-{{- define "ask2do.callers" -}}
-{{- range .Values.callers }}
-[[callers]]
-name = {{ .name | toJson }}
-san = {{ .san | toJson }}
-roles = {{ .roles | toJson }}
-{{ end }}
-{{- end -}}
-
-{{/* A volume that holds one CA file, from a Secret or a ConfigMap: (dict "name" .. "source" .. ) */}}
-{{- define "ask2do.caVolume" -}}
-- name: {{ .name }}
-  {{- if .source.existingConfigMap }}
-  configMap:
-    name: {{ .source.existingConfigMap }}
-    defaultMode: 0444
-    items:
-      - key: {{ .source.key | default "ca.crt" }}
-        path: ca.crt
-  {{- else }}
-  secret:
-    secretName: {{ .source.existingSecret }}
-    defaultMode: 0440
-    items:
-      - key: {{ .source.key | default "ca.crt" }}
-        path: ca.crt
-  {{- end }}
-{{- end -}}
-
 {{- define "ask2do.serverTlsSecret" -}}
 {{- .Values.tls.existingSecret | default (printf "%s-tls" (include "ask2do.fullname" .)) -}}
 {{- end -}}
@@ -158,74 +65,15 @@ roles = {{ .roles | toJson }}
 {{- .Values.gateway.identity.existingSecret | default (printf "%s-identity" (include "ask2do.gatewayName" .)) -}}
 {{- end -}}
 
-{{/* Where OTLP goes: the specification's own variables */}}
-{{- define "ask2do.otelEnv" -}}
-{{- with .Values.otel }}
-{{- if .endpoint }}
-- name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ .endpoint | quote }}
-- name: OTEL_EXPORTER_OTLP_PROTOCOL
-  value: {{ .protocol | quote }}
-- name: OTEL_TRACES_SAMPLER
-  value: {{ .sampler | quote }}
-- name: OTEL_TRACES_SAMPLER_ARG
-  value: {{ .samplerArg | quote }}
-- name: POD_NAME
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.name
-- name: NAMESPACE
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.namespace
-- name: OTEL_RESOURCE_ATTRIBUTES
-  value: k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(NAMESPACE){{ with .resourceAttributes }},{{ . }}{{ end }}
-{{- if .headersSecret.name }}
-- name: OTEL_EXPORTER_OTLP_HEADERS
-  valueFrom:
-    secretKeyRef:
-      name: {{ .headersSecret.name }}
-      key: {{ .headersSecret.key }}
+{{/* A Service's address families: lines of its spec */}}
+{{- define "ask2do.ipFamilies" }}
+{{- with .Values.ipFamilyPolicy }}
+  ipFamilyPolicy: {{ . }}
 {{- end }}
-{{- if .caSecret }}
-- name: OTEL_EXPORTER_OTLP_CERTIFICATE
-  value: /etc/ask2do-token/otel-ca/ca.crt
+{{- with .Values.ipFamilies }}
+  ipFamilies:
+    {{- toYaml . | nindent 4 }}
 {{- end }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* Pod settings that server and gateway share: (dict "root" $ "values" .Values.server "component" "server") */}}
-{{- define "ask2do.scheduling" -}}
-{{- with .values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-topologySpreadConstraints:
-  {{- if .values.topologySpreadConstraints }}
-  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
-  {{- else }}
-  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-  - maxSkew: 1
-    topologyKey: {{ $key }}
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "ask2do.selectorLabels" $ | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
-  {{- end }}
-  {{- end }}
 {{- end -}}
 
 {{/* Seconds in "20s", "1m30s", "500ms" (rounded up) */}}

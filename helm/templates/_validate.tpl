@@ -16,9 +16,9 @@
 {{- if and $v.clientCA.existingSecret $v.clientCA.existingConfigMap -}}
 {{- fail "clientCA.existingSecret and clientCA.existingConfigMap are both set: keep one" -}}
 {{- end -}}
-{{- if and $v.tls.existingSecret $v.tls.certManager.enabled -}}
-{{- fail "tls.existingSecret and tls.certManager.enabled are both set: keep one source of the server's certificate" -}}
-{{- end -}}
+{{- include "ask2do.validateNames" . -}}
+{{- include "ask2do.validateCallers" . -}}
+{{- include "ask2do.validateOneSource" (dict "path" "tls" "of" $v.tls "what" "the server's certificate") -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name is missing: name the Issuer or ClusterIssuer of the server's certificate" -}}
 {{- end -}}
@@ -30,13 +30,34 @@
 {{- if and $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled -}}
 {{- fail "monitoring.serviceMonitor and monitoring.podMonitor are both enabled: every pod would be scraped twice; keep one" -}}
 {{- end -}}
+{{- include "ask2do.validateNetwork" . -}}
+{{- include "ask2do.validateRoutes" . -}}
+{{- end -}}
+
+{{- define "ask2do.validateRoutes" -}}
+{{- $v := .Values -}}
 {{- if and (or $v.ingress.enabled $v.httpRoute.enabled) (not $v.gateway.enabled) -}}
 {{- fail "ingress and httpRoute route to the gateway: set gateway.enabled=true, or turn them off" -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.host) -}}
+{{- fail "ingress.host is missing: name the panel's host, on whose origin the widget calls" -}}
+{{- end -}}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs is missing: name the Gateway that serves the panel's host" -}}
+{{- end -}}
+{{- if and $v.tlsRoute.enabled (not $v.tlsRoute.parentRefs) -}}
+{{- fail "tlsRoute.parentRefs is missing: name the Gateway whose listener passes TLS through" -}}
+{{- end -}}
+{{- if and $v.tlsRoute.enabled (not $v.tlsRoute.hostnames) -}}
+{{- fail "tlsRoute.hostnames is missing: name the hosts that callers dial" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "ask2do.validateWorkload" -}}
 {{- $w := .values -}}
+{{- if and $w.autoscaling.enabled (gt (int $w.autoscaling.minReplicas) (int $w.autoscaling.maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling.minReplicas is %d, more than maxReplicas = %d" .name (int $w.autoscaling.minReplicas) (int $w.autoscaling.maxReplicas)) -}}
+{{- end -}}
 {{- if and $w.autoscaling.enabled (not (dig "requests" "cpu" "" $w.resources)) -}}
 {{- fail (printf "%s.autoscaling scales on CPU and needs %s.resources.requests.cpu" .name .name) -}}
 {{- end -}}
@@ -57,17 +78,18 @@
 {{- if not (hasKey $session $session.mode) -}}
 {{- fail (printf "gateway.config.session.%s is missing: session.mode is %q and its settings go there (docs/gateway.md)" $session.mode $session.mode) -}}
 {{- end -}}
-{{- if and $g.identity.existingSecret $g.identity.certManager.enabled -}}
-{{- fail "gateway.identity.existingSecret and gateway.identity.certManager.enabled are both set: keep one source of the gateway's client certificate" -}}
-{{- end -}}
-{{- if not (or $g.identity.existingSecret $g.identity.certManager.enabled) -}}
+{{- include "ask2do.validateOneSource" (dict "path" "gateway.identity" "of" $g.identity "what" "the gateway's client certificate") -}}
+{{- if not (or $g.identity.existingSecret $g.identity.certManager.enabled $g.identity.volume) -}}
 {{- fail "the gateway has no client certificate: set gateway.identity.existingSecret to a Secret with tls.crt and tls.key, or gateway.identity.certManager.enabled=true with its issuerRef" -}}
+{{- end -}}
+{{- if and $g.identity.volume (not (or $g.serverCA.existingSecret $g.serverCA.existingConfigMap)) -}}
+{{- fail "gateway.serverCA is missing: with gateway.identity.volume there is no Secret with a ca.crt; name a Secret or ConfigMap with the CA of the server's certificate" -}}
 {{- end -}}
 {{- if and $g.identity.certManager.enabled (not $g.identity.certManager.issuerRef.name) -}}
 {{- fail "gateway.identity.certManager.issuerRef.name is missing: name the Issuer or ClusterIssuer of the gateway's client certificate" -}}
 {{- end -}}
-{{- if and $g.identity.certManager.enabled (not (or $g.identity.certManager.uris $g.identity.certManager.dnsNames)) -}}
-{{- fail "gateway.identity.certManager needs one SAN, in uris or dnsNames: the one that the gateway's entry in callers names" -}}
+{{- if $g.identity.certManager.enabled -}}
+{{- include "ask2do.validateGatewaySan" . -}}
 {{- end -}}
 {{- $asksOut := or (eq $session.mode "forward") (and (eq $session.mode "jwt") $session.jwt.jwks_url) -}}
 {{- if and .Values.networkPolicy.enabled $asksOut (not .Values.networkPolicy.sessionTo) -}}
@@ -85,6 +107,75 @@
 {{- $least := ternary 32 8 (contains ":" $cidr) -}}
 {{- if or (not (contains "/" $cidr)) (lt $bits $least) -}}
 {{- fail (printf "gateway.config.session.header.trusted_cidrs holds %q: every process at a trusted address can be any user; name networks of at most a /%d, or use client_ca_file and proxy_sans" $cidr $least) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A certificate comes from a Secret, from cert-manager or from a volume: (dict "path" .. "of" .. "what" ..) */}}
+{{- define "ask2do.validateOneSource" -}}
+{{- $sources := list -}}
+{{- if .of.existingSecret -}}{{- $sources = append $sources (printf "%s.existingSecret" .path) -}}{{- end -}}
+{{- if .of.certManager.enabled -}}{{- $sources = append $sources (printf "%s.certManager.enabled" .path) -}}{{- end -}}
+{{- if .of.volume -}}{{- $sources = append $sources (printf "%s.volume" .path) -}}{{- end -}}
+{{- if gt (len $sources) 1 -}}
+{{- fail (printf "%s are both set: keep one source of %s" (join " and " $sources) .what) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ask2do.validateNames" -}}
+{{- $name := include "ask2do.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the objects would be called %q, which no Service can be: set fullnameOverride to a name of a-z, 0-9 and -, which begins with a letter" $name) -}}
+{{- end -}}
+{{- $wantsIpv6 := or (has "IPv6" (.Values.ipFamilies | default list)) (hasSuffix "DualStack" (.Values.ipFamilyPolicy | default "")) -}}
+{{- if and $wantsIpv6 (not (contains ":" .Values.listenAddress)) -}}
+{{- fail (printf "listenAddress is %s, which IPv6 does not reach, but ipFamilies or ipFamilyPolicy ask for it: set listenAddress to \"[::]\", which is both" .Values.listenAddress) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the running server would not take: it would keep the callers that it had */}}
+{{- define "ask2do.validateCallers" -}}
+{{- $seen := dict -}}
+{{- range $caller := .Values.callers -}}
+{{- if eq $caller.name "any" -}}
+{{- fail "callers holds the name \"any\", which stands for everybody in logs and metrics: choose another" -}}
+{{- end -}}
+{{- $san := ternary $caller.san (lower $caller.san) (contains ":" $caller.san) -}}
+{{- range $key, $value := dict "name" $caller.name "san" $san -}}
+{{- $entry := printf "%s %s" $key $value -}}
+{{- if hasKey $seen $entry -}}
+{{- fail (printf "callers holds the %s %q twice: each caller has a name and a SAN of its own" $key $value) -}}
+{{- end -}}
+{{- $_ := set $seen $entry true -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ask2do.validateGatewaySan" -}}
+{{- $c := .Values.gateway.identity.certManager -}}
+{{- $names := concat $c.uris $c.dnsNames -}}
+{{- if ne (len $names) 1 -}}
+{{- fail (printf "gateway.identity.certManager needs one SAN, in uris or dnsNames, and has %d: the one that the gateway's entry in callers names" (len $names)) -}}
+{{- end -}}
+{{- $san := first $names -}}
+{{- $known := .Values.allowAnyCaller -}}
+{{- range $caller := .Values.callers -}}
+{{- $known = or $known (eq $caller.san $san) (and $c.dnsNames (eq (lower $caller.san) (lower $san))) -}}
+{{- end -}}
+{{- if not $known -}}
+{{- fail (printf "the gateway's certificate is for %q, which no entry of callers names: add it there, or the gateway may not mint" $san) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What is asked for must be allowed, or packets vanish without a word */}}
+{{- define "ask2do.validateNetwork" -}}
+{{- $n := .Values.networkPolicy -}}
+{{- if and $n.enabled (not $n.extraEgress) -}}
+{{- if and (dig "cloud" "proxy" "" .Values.server.config) (not $n.egressProxy) -}}
+{{- fail "networkPolicy.egressProxy is empty: the server could not reach server.config.cloud.proxy; name its peers (podSelector, namespaceSelector or ipBlock) and networkPolicy.egressProxyPort" -}}
+{{- end -}}
+{{- if and .Values.otel.endpoint (not $n.otlpTo) -}}
+{{- fail "networkPolicy.otlpTo is empty: nothing could reach otel.endpoint; name its peers (podSelector, namespaceSelector or ipBlock) and networkPolicy.otlpPort" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -76,37 +76,7 @@ spec:
   uris:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-{{- end -}}
-
-{{- define "ask2do.dnsEgress" -}}
-- ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
-{{- end -}}
-
-{{- define "ask2do.otlpEgress" -}}
-{{- with .Values.networkPolicy.otlpTo }}
-- to:
-    {{- toYaml . | nindent 4 }}
-  ports:
-    - {protocol: TCP, port: {{ $.Values.networkPolicy.otlpPort }}}
-{{- end }}
-{{- end -}}
-
-{{- define "ask2do.adminIngress" -}}
-{{- with .root.Values.networkPolicy.metricsFrom }}
-- from:
-    {{- toYaml . | nindent 4 }}
-  ports:
-    - {protocol: TCP, port: {{ $.port }}}
-{{- end }}
-{{- end -}}
-
-{{/* Public addresses: everything but the private, shared, link-local and special ranges (RFC 6890) */}}
-{{- define "ask2do.publicPeers" -}}
-- ipBlock:
-    cidr: 0.0.0.0/0
-    except: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4]
-- ipBlock:
-    cidr: 2000::/3
+  {{- with .certManager.extraSpec }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}

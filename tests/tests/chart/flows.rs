@@ -170,14 +170,66 @@ fn flows() -> Vec<Flow> {
             (gateway(), pod("observability", "app=collector"), 4318, true),
         ],
     );
-    flows.push(Flow {
-        values: "minimal",
-        set: &[],
-        from: server(),
-        to: dns(),
-        port: 53,
-        protocol: "UDP",
-        may: true,
-    });
+    table(
+        "minimal",
+        &[
+            r#"networkPolicy.grpcFrom=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"elsewhere"}},"podSelector":{"matchLabels":{"app":"panel"}}}]"#,
+        ],
+        vec![
+            (stranger(), server(), 8443, true),
+            (pod("elsewhere", "app=other"), server(), 8443, false),
+            (neighbour(), server(), 8443, false),
+            (own("test"), server(), 8443, true),
+            // 6to4 and documentation: no public address
+            (server(), address("2002:a00:1::1"), 443, false),
+            (server(), address("2001:db8::1"), 443, false),
+            (server(), address("2001::1"), 443, false),
+            (server(), address("::1"), 443, false),
+        ],
+    );
+    table(
+        "minimal",
+        &[
+            r#"networkPolicy.dnsTo=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"kube-system"}}}]"#,
+            "networkPolicy.dnsPorts=[53,5353]",
+            r#"networkPolicy.extraIngress=[{"ports":[{"protocol":"TCP","port":15008}]}]"#,
+            r#"networkPolicy.extraEgress=[{"to":[{"ipBlock":{"cidr":"10.9.0.0/16"}}],"ports":[{"protocol":"TCP","port":15012}]}]"#,
+        ],
+        vec![
+            (server(), dns(), 53, true),
+            (server(), dns(), 5353, true),
+            (server(), stranger(), 53, false),
+            (server(), address("203.0.113.7"), 53, false),
+            (stranger(), server(), 15008, true),
+            (server(), address("10.9.0.1"), 15012, true),
+            (server(), address("10.9.0.1"), 443, false),
+        ],
+    );
+    table(
+        "gateway",
+        &[
+            r#"gateway.config.session={"mode":"jwt","jwt":{"issuer":"i","audience":"a","jwks_url":"https://idp.example/jwks"}}"#,
+            r#"networkPolicy.sessionTo=[{"ipBlock":{"cidr":"203.0.113.10/32"}}]"#,
+            "networkPolicy.sessionPort=443",
+        ],
+        vec![
+            (gateway(), address("203.0.113.10"), 443, true),
+            (gateway(), address("203.0.113.11"), 443, false),
+            (gateway(), neighbour(), 3000, false),
+        ],
+    );
+    for from in ["server", "gateway", "test"] {
+        for (protocol, port, may) in [("UDP", 53, true), ("TCP", 53, true), ("UDP", 443, false)] {
+            flows.push(Flow {
+                values: "gateway",
+                set: &[],
+                from: own(from),
+                to: dns(),
+                port,
+                protocol,
+                may,
+            });
+        }
+    }
     flows
 }

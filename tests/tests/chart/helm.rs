@@ -48,7 +48,17 @@ impl Helm {
         values: &Path,
         set: &[S],
     ) -> Result<String, String> {
-        let mut arguments = vec!["template".to_owned(), RELEASE.to_owned()];
+        self.template_as(RELEASE, values, set)
+    }
+
+    /// The same, of a release of this name.
+    pub(crate) fn template_as<S: AsRef<str>>(
+        &self,
+        release: &str,
+        values: &Path,
+        set: &[S],
+    ) -> Result<String, String> {
+        let mut arguments = vec!["template".to_owned(), release.to_owned()];
         arguments.push(chart().display().to_string());
         arguments.extend(["--namespace".to_owned(), NAMESPACE.to_owned()]);
         arguments.extend(["--values".to_owned(), values.display().to_string()]);

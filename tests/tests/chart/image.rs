@@ -7,7 +7,7 @@ use ask2do_token_tests::binaries::workspace;
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use serde_json::{Value, json};
 
-use crate::helm::tool;
+use crate::helm::{chart, tool};
 
 /// Compressed, as a registry keeps it.
 const LARGEST: usize = 15_000_000;
@@ -41,16 +41,97 @@ pub(crate) fn cases(suite: &mut Suite) {
                 };
                 assert_eq!(label("licenses"), json!("Apache-2.0"));
                 assert_eq!(label("version"), json!(env!("CARGO_PKG_VERSION")));
-                for name in ["source", "title", "description"] {
+                for name in [
+                    "source",
+                    "url",
+                    "documentation",
+                    "vendor",
+                    "title",
+                    "description",
+                ] {
                     assert!(label(name).as_str().is_some_and(|text| !text.is_empty()));
                 }
             }
+            assert_eq!(
+                own.config["config"]["Entrypoint"],
+                json!(["/ask2do-token-server"])
+            );
             build()?;
             let second = ["ask2do-token", "ask2do-token-playground"].map(digest);
             assert_eq!(first, second, "the same binaries made another image");
             Ok(())
         },
     );
+    suite.case_where_possible(
+        "the bill of materials names what is in the image, and nothing that only tests use",
+        || async {
+            for (image, within, beside) in [
+                (
+                    "ask2do-token",
+                    "ask2do-token-gateway",
+                    "ask2do-token-playground",
+                ),
+                (
+                    "ask2do-token-playground",
+                    "ask2do-token-playground",
+                    "ask2do-token-tests",
+                ),
+            ] {
+                let packages = bill_of_materials(image)?;
+                for name in [
+                    within,
+                    "ask2do-token-client",
+                    "ask2do-token-server",
+                    "rustls",
+                ] {
+                    assert!(
+                        packages.iter().any(|package| package == name),
+                        "{image}: {name}"
+                    );
+                }
+                for name in [beside, "ask2do-token-tests", "libtest-mimic"] {
+                    assert!(
+                        !packages.iter().any(|package| package == name),
+                        "{image}: {name}"
+                    );
+                }
+            }
+            Ok(())
+        },
+    );
+    suite.case("image and chart are of this version", || async {
+        let version = env!("CARGO_PKG_VERSION");
+        let dockerfile = std::fs::read_to_string(workspace().join("Dockerfile")).unwrap();
+        let is_default = |line: &str| line == format!("ARG VERSION={version}");
+        assert!(dockerfile.lines().any(is_default));
+        let chart = std::fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+        let chart: Value = serde_yaml_ng::from_str(&chart).unwrap();
+        assert_eq!(chart["appVersion"], version);
+        let images = chart["annotations"]["artifacthub.io/images"]
+            .as_str()
+            .unwrap();
+        let images: Value = serde_yaml_ng::from_str(images).unwrap();
+        for (image, suffix) in [(&images[0], ""), (&images[1], "-playground")] {
+            let name = format!("ghcr.io/ask2do/ask2do-token{suffix}:{version}");
+            assert_eq!(image["image"], name);
+        }
+    });
+}
+
+/// The names of the packages that it lists.
+fn bill_of_materials(image: &str) -> Result<Vec<String>, CannotRun> {
+    let file = folder().join(format!("{image}.spdx.json"));
+    let Ok(content) = std::fs::read(file) else {
+        return Err(CannotRun(
+            "no bill of materials: run image/build, with cargo-sbom and jq",
+        ));
+    };
+    let document: Value = serde_json::from_slice(&content).unwrap();
+    assert_eq!(document["spdxVersion"], "SPDX-2.3");
+    assert_eq!(document["name"], image);
+    let packages = document["packages"].as_array().unwrap();
+    let name = |package: &Value| package["name"].as_str().unwrap().to_owned();
+    Ok(packages.iter().map(name).collect())
 }
 
 fn build() -> Result<(), CannotRun> {

@@ -10,12 +10,18 @@
     reason = "a test ends where something is missing"
 )]
 
+mod documentation;
 mod flows;
 mod helm;
 mod image;
+mod knobs;
+mod names;
 mod network;
 mod pods;
 mod refusals;
+mod rollouts;
+mod routes;
+mod schema;
 mod settings;
 mod snapshots;
 mod tools;
@@ -29,8 +35,14 @@ fn main() -> ExitCode {
     snapshots::cases(&mut suite);
     refusals::cases(&mut suite);
     pods::cases(&mut suite);
+    rollouts::cases(&mut suite);
+    routes::cases(&mut suite);
+    names::cases(&mut suite);
+    knobs::cases(&mut suite);
     flows::cases(&mut suite);
     settings::cases(&mut suite);
+    schema::cases(&mut suite);
+    documentation::cases(&mut suite);
     tools::cases(&mut suite);
     image::cases(&mut suite);
     suite.run()

@@ -4,40 +4,31 @@ use ask2do_token_tests::suite::Suite;
 use ask2do_token_tests::until;
 use serde_json::Value;
 
-use crate::cluster::{Namespace, helms, value_set};
+use crate::cluster::{Namespace, case_of_each_helm, value_set};
 
 pub(crate) fn cases(suite: &mut Suite) {
-    suite.case_where_possible(
+    case_of_each_helm(
+        suite,
         "a Secret with an empty tenant key stops the rollout, and the log says why",
-        || async {
-            for (index, helm) in helms()?.iter().enumerate() {
-                let namespace = Namespace::new(helm, &format!("empty-{index}"));
-                namespace.kubectl(&[
-                    "create",
-                    "secret",
-                    "generic",
-                    "empty",
-                    "--from-literal=tenant-key=",
-                ]);
-                let line = stopped(&namespace, "tenantKey.existingSecret=empty").await;
-                assert!(line.contains("tenant") && line.contains("empty"), "{line}");
-            }
-            Ok(())
+        async |helm| {
+            let namespace = Namespace::new(&helm, "empty");
+            let empty = "--from-literal=tenant-key=";
+            namespace.kubectl(&["create", "secret", "generic", "empty", empty]);
+            let line = stopped(&namespace, "tenantKey.existingSecret=empty").await;
+            assert!(line.contains("tenant") && line.contains("empty"), "{line}");
         },
     );
-    suite.case_where_possible(
+    case_of_each_helm(
+        suite,
         "a Secret with a mismatched pair stops the rollout, and the log says why",
-        || async {
-            for (index, helm) in helms()?.iter().enumerate() {
-                let namespace = Namespace::new(helm, &format!("pair-{index}"));
-                namespace.pair("mismatched", "server", "gateway");
-                let line = stopped(&namespace, "tls.existingSecret=mismatched").await;
-                assert!(
-                    line.contains("tls.crt") && line.contains("tls.key"),
-                    "{line}"
-                );
-            }
-            Ok(())
+        async |helm| {
+            let namespace = Namespace::new(&helm, "pair");
+            namespace.pair("mismatched", "server", "gateway");
+            let line = stopped(&namespace, "tls.existingSecret=mismatched").await;
+            assert!(
+                line.contains("tls.crt") && line.contains("tls.key"),
+                "{line}"
+            );
         },
     );
 }

@@ -1,10 +1,12 @@
 //! The cluster, by the commands that an operator has.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use ask2do_token_tests::binaries::{binary, workspace};
-use ask2do_token_tests::suite::CannotRun;
+use ask2do_token_tests::suite::{CannotRun, Suite};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -14,22 +16,70 @@ pub(crate) const RELEASE: &str = "ask2do-token";
 /// The longest that a rollout may take here.
 const ROLLOUT: &str = "180s";
 
+/// One helm, called after its file: `helm-3`.
+#[derive(Clone, Debug)]
+pub(crate) struct Helm {
+    pub(crate) path: PathBuf,
+    pub(crate) name: String,
+}
+
+impl Helm {
+    fn new(path: PathBuf) -> Self {
+        let name = path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .replace('.', "-");
+        Self { path, name }
+    }
+}
+
+/// Adds a case for each helm. Without a cluster or a helm there is one that says so.
+pub(crate) fn case_of_each_helm(
+    suite: &mut Suite,
+    name: &str,
+    case: impl AsyncFn(Helm) + Clone + Send + 'static,
+) {
+    match helms() {
+        Ok(helms) => {
+            for helm in helms {
+                let case = case.clone();
+                let name = format!("{name}, with {}", helm.name);
+                suite.case(name, async move || case(helm).await);
+            }
+        }
+        Err(why) => suite.case_where_possible(name, async || Err(why)),
+    }
+}
+
 /// All helms, where there is a cluster.
-pub(crate) fn helms() -> Result<Vec<PathBuf>, CannotRun> {
+pub(crate) fn helms() -> Result<Vec<Helm>, CannotRun> {
     if std::env::var_os("KUBECONFIG").is_none() {
         return Err(CannotRun("no cluster: KUBECONFIG is not set"));
     }
     if in_path("kubectl").is_none() {
         return Err(CannotRun("no kubectl in PATH"));
     }
+    if !answers() {
+        return Err(CannotRun("the cluster of KUBECONFIG does not answer"));
+    }
     let helms: Vec<_> = match std::env::var_os("ASK2DO_HELM") {
-        Some(list) => std::env::split_paths(&list).collect(),
-        None => in_path("helm").into_iter().collect(),
+        Some(list) => std::env::split_paths(&list).map(Helm::new).collect(),
+        None => in_path("helm").map(Helm::new).into_iter().collect(),
     };
     if helms.is_empty() {
         return Err(CannotRun("no helm: set ASK2DO_HELM, or put helm into PATH"));
     }
     Ok(helms)
+}
+
+/// Whether there is a cluster: asked once.
+fn answers() -> bool {
+    static ANSWERS: OnceLock<bool> = OnceLock::new();
+    *ANSWERS.get_or_init(|| {
+        let ask = ["version", "--request-timeout", "20s"];
+        run(Command::new("kubectl").args(ask)).is_ok()
+    })
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
@@ -49,14 +99,14 @@ pub(crate) fn value_set(name: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) name: String,
-    helm: PathBuf,
+    helm: Helm,
     certificates: TempDir,
 }
 
 impl Namespace {
     /// A new one, with the Secrets that the value sets name: all certificates are of one throwaway CA.
-    pub(crate) fn new(helm: &Path, purpose: &str) -> Self {
-        let name = format!("ask2do-test-{purpose}-{}", std::process::id());
+    pub(crate) fn new(helm: &Helm, purpose: &str) -> Self {
+        let name = format!("ask2do-test-{purpose}-{}-{}", helm.name, std::process::id());
         kubectl(&["create", "namespace", &name]);
         let namespace = Self {
             name,
@@ -78,6 +128,8 @@ impl Namespace {
             .args(["certs", "--out", &self.certificate("")])
             .args(["--server-name", &host("ask2do-token")])
             .args(["--server-name", &host("ask2do-token-headless")])
+            .args(["--server-name", &host("other-ask2do-token")])
+            .args(["--server-name", &host("other-ask2do-token-headless")])
             .args(["--server-name", "simulated-cloud"])
             .args(["--caller", "panel=spiffe://demo/ns/panel/sa/backend"])
             .args([
@@ -145,17 +197,28 @@ impl Namespace {
     }
 
     /// `helm VERB RELEASE CHART`, and waits until all that it makes is ready.
-    pub(crate) fn helm_and_wait(&self, verb: &str, arguments: &[&str]) {
+    pub(crate) fn helm_and_wait(&self, verb: &str, arguments: &[&str]) -> String {
         let chart = workspace().join("helm").display().to_string();
         let own = [verb, RELEASE, &chart, "--wait", "--timeout", ROLLOUT];
-        self.helm(&[&own, arguments].concat());
+        self.helm(&[&own, arguments].concat())
     }
 
     /// Runs helm here.
     pub(crate) fn helm(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
-        run(Command::new(&self.helm).args(arguments))
+        run(Command::new(&self.helm.path).args(arguments))
             .unwrap_or_else(|error| panic!("{error}\n{}", self.state()))
+    }
+
+    /// Runs helm here, which must fail: what it says.
+    pub(crate) fn helm_fails(&self, arguments: &[&str]) -> String {
+        let arguments = [arguments, &["--namespace", &self.name]].concat();
+        run(Command::new(&self.helm.path).args(arguments)).expect_err("helm is content")
+    }
+
+    /// Runs a line of a page in a folder, where `helm` is this helm and `ask2do-token` this checkout's.
+    pub(crate) fn shell(&self, folder: &Path, line: &str) -> String {
+        shell(&self.helm, folder, line).unwrap_or_else(|error| panic!("{error}\n{}", self.state()))
     }
 
     /// Runs kubectl here.
@@ -188,7 +251,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        remove(&self.name);
+        // Also while a failed test unwinds. The cluster goes on by itself.
+        remove(&self.name, "--wait=false");
     }
 }
 
@@ -198,17 +262,40 @@ pub(crate) fn restrict(namespace: &str) {
     kubectl(&["label", "namespace", namespace, label]);
 }
 
-/// Removes a namespace and all in it, and waits until it is gone.
-pub(crate) fn remove(namespace: &str) {
-    let delete = [
-        "delete",
-        "namespace",
-        namespace,
-        "--ignore-not-found",
-        "--wait",
-    ];
-    // Also while a failed test unwinds: what cannot be removed is said by the test that finds it.
+/// Removes a namespace and all in it.
+pub(crate) fn remove(namespace: &str, wait: &str) {
+    let delete = ["delete", "namespace", namespace, "--ignore-not-found", wait];
+    // What cannot be removed is said by the test that finds it.
     _ = run(Command::new("kubectl").args(delete));
+}
+
+/// Runs a line in a folder with this helm and the checkout's own command line in `PATH`.
+pub(crate) fn shell(helm: &Helm, folder: &Path, line: &str) -> Result<String, String> {
+    let programs = folder.join("bin");
+    if !programs.exists() {
+        std::fs::create_dir(&programs).unwrap();
+        symlink(&helm.path, programs.join("helm")).unwrap();
+        symlink(binary("ask2do-token"), programs.join("ask2do-token")).unwrap();
+        symlink(workspace().join("helm"), folder.join("helm")).unwrap();
+    }
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::iter::once(programs).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).unwrap();
+    run(Command::new("bash")
+        .args(["-c", line])
+        .current_dir(folder)
+        .env("PATH", path))
+}
+
+/// The block of a page that stands below this mark.
+pub(crate) fn marked(page: &str, mark: &str) -> String {
+    let page = std::fs::read_to_string(workspace().join(page)).unwrap();
+    let mark = format!("<!-- test: {mark} -->\n```");
+    let (_, rest) = page
+        .split_once(&mark)
+        .unwrap_or_else(|| panic!("no {mark}"));
+    let (_, block) = rest.split_once('\n').unwrap();
+    block.split("```").next().unwrap().to_owned()
 }
 
 fn kubectl(arguments: &[&str]) -> String {

@@ -14,6 +14,7 @@
 mod bad_input;
 mod cluster;
 mod documentation;
+mod habits;
 mod life;
 
 use std::process::ExitCode;
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
     documentation::cases(&mut suite);
     life::cases(&mut suite);
     bad_input::cases(&mut suite);
+    habits::cases(&mut suite);
     suite.run()
 }
