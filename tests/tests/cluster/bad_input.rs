@@ -4,7 +4,7 @@ use ask2do_token_tests::suite::Suite;
 use ask2do_token_tests::until;
 use serde_json::Value;
 
-use crate::cluster::{Namespace, case_of_each_helm, value_set};
+use crate::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 
 pub(crate) fn cases(suite: &mut Suite) {
     case_of_each_helm(
@@ -47,7 +47,7 @@ async fn stopped(namespace: &Namespace, bad: &str) -> String {
         &[
             &["upgrade", "ask2do-token", &chart],
             &values[..],
-            &["--set", bad],
+            &["--set", bad, SMALL],
         ]
         .concat(),
     );

@@ -16,6 +16,10 @@ pub(crate) const RELEASE: &str = "ask2do-token";
 /// The longest that a rollout may take here.
 const ROLLOUT: &str = "180s";
 
+/// So that the cases have room beside each other on a small node.
+pub(crate) const SMALL: &str =
+    "--set=server.resources.requests.cpu=5m,gateway.resources.requests.cpu=5m";
+
 /// One helm, called after its file: `helm-3`.
 #[derive(Clone, Debug)]
 pub(crate) struct Helm {
@@ -196,11 +200,11 @@ impl Namespace {
             .to_string()
     }
 
-    /// `helm VERB RELEASE CHART`, and waits until all that it makes is ready.
+    /// `helm VERB RELEASE CHART`, and waits until all that it makes is ready: what it says.
     pub(crate) fn helm_and_wait(&self, verb: &str, arguments: &[&str]) -> String {
         let chart = workspace().join("helm").display().to_string();
         let own = [verb, RELEASE, &chart, "--wait", "--timeout", ROLLOUT];
-        self.helm(&[&own, arguments].concat())
+        self.helm(&[&own, arguments, &[SMALL]].concat())
     }
 
     /// Runs helm here.

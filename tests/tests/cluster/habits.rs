@@ -4,7 +4,7 @@ use ask2do_token_tests::binaries::workspace;
 use ask2do_token_tests::suite::Suite;
 use serde_json::Value;
 
-use crate::cluster::{Namespace, case_of_each_helm, value_set};
+use crate::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 
 /// Somebody who may do everything in one namespace, and nothing anywhere else.
 const TENANT: &str = "ask2do-tenant";
@@ -59,7 +59,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         let values = ["--values", &value_set("minimal"), "--set=server.replicas=1"];
         namespace.helm_and_wait("install", &values);
         let chart = workspace().join("helm").display().to_string();
-        namespace.helm(&[&["install", "other", &chart, "--wait"], &values[..]].concat());
+        namespace.helm(&[&["install", "other", &chart, "--wait", SMALL], &values[..]].concat());
         for release in ["ask2do-token", "other"] {
             let tested = namespace.helm(&["test", release]);
             assert_eq!(tested.matches("Succeeded").count(), 1, "{tested}");

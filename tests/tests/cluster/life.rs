@@ -4,7 +4,7 @@ use ask2do_token_tests::binaries::workspace;
 use ask2do_token_tests::suite::Suite;
 use serde_json::Value;
 
-use crate::cluster::{Namespace, RELEASE, case_of_each_helm, value_set};
+use crate::cluster::{Namespace, RELEASE, SMALL, case_of_each_helm, value_set};
 
 /// The gateway beside the demonstration's service. Nobody is asked about a call without a session.
 const WITH_GATEWAY: &[&str] = &[
@@ -93,7 +93,7 @@ pub(crate) fn cases(suite: &mut Suite) {
                 ("upgrade", "gateway"),
             ] {
                 let [option, file] = values(set);
-                namespace.helm(&[verb, RELEASE, &chart, &option, &file]);
+                namespace.helm(&[verb, RELEASE, &chart, &option, &file, SMALL]);
             }
             let [option, file] = values("minimal");
             namespace.helm_and_wait("upgrade", &[&option, &file]);
