@@ -11,6 +11,7 @@ mod behind;
 mod check;
 mod drain;
 mod sites;
+mod tls;
 mod told;
 mod users;
 mod wire;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     check::add(&mut suite);
     drain::add(&mut suite);
     sites::add(&mut suite);
+    tls::add(&mut suite);
     told::add(&mut suite);
     users::add(&mut suite);
     wire::add(&mut suite);
