@@ -1,6 +1,6 @@
 //! The chain: what joins a line to the one before it, and seals both.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
@@ -9,6 +9,9 @@ use aws_lc_rs::{digest, hmac};
 pub(super) const LINE_BEGIN: &str = "{\"audit\":1,";
 /// What stands between a line's content and its seal.
 pub(super) const MAC_MEMBER: &str = ",\"mac\":\"";
+
+/// What a line has around its members, with some bytes to spare.
+const AROUND_MEMBERS: usize = 256;
 
 /// An audit key, for its two uses. Never shown.
 #[derive(Clone)]
@@ -118,6 +121,18 @@ impl Mac {
         Some(mac)
     }
 
+    /// In hexadecimal, by a table: a line has three of them, and formatting each byte costs as much as the
+    /// hash itself.
+    fn digits(self) -> [u8; 64] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        digits
+    }
+
     /// The first 48 bits, which a metric can hold: the first twelve digits.
     pub(super) fn head_number(self) -> u64 {
         self.0[..6]
@@ -128,7 +143,7 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -179,11 +194,14 @@ impl Chain {
             previous,
             ..
         } = self;
-        let mut line = format!(
+        let mut line = String::with_capacity(members.len() + AROUND_MEMBERS);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            line,
             "{LINE_BEGIN}\"instance\":\"{instance}\",\"seq\":{next},{members},\"prev\":\"{previous}\""
         );
         let mac = self.seal.mac(line.as_bytes());
-        line.push_str(&format!("{MAC_MEMBER}{mac}\"}}\n"));
+        let _ = writeln!(line, "{MAC_MEMBER}{mac}\"}}");
         self.previous = mac;
         self.next += 1;
         line

@@ -17,6 +17,9 @@ use super::sink::Sink;
 const RETRY: Duration = Duration::from_secs(1);
 /// This often the head of the chain is logged, where it has moved.
 const HEAD_EVERY: Duration = Duration::from_mins(5);
+/// Between two writes, where there is that much to write: lines that come meanwhile go together. Each write by
+/// itself would switch to this thread and back for each mint, which costs more than its line.
+const PACE: Duration = Duration::from_millis(1);
 /// The most lines in one write.
 const BATCH: usize = 256;
 /// Makes the piece of a line that a full disk has left no line of the log, and ends it.
@@ -43,6 +46,7 @@ pub(super) struct Writer {
     /// The output ends amid a line.
     is_cut: bool,
     retry_at: Option<Instant>,
+    wrote_at: Option<Instant>,
     logged: (Instant, Option<Head>),
 }
 
@@ -71,6 +75,7 @@ impl Writer {
             state,
             is_cut,
             retry_at: None,
+            wrote_at: None,
             logged: (Instant::now(), None),
         };
         writer.write(vec![(first, None)])?;
@@ -85,6 +90,7 @@ impl Writer {
             let wake = self.retry_at.map_or(wake, |retry| retry.min(wake));
             match commands.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(command) => {
+                    self.gather();
                     if self.obey(command, commands).is_break() {
                         return;
                     }
@@ -98,6 +104,15 @@ impl Writer {
             if self.logged.0.elapsed() >= HEAD_EVERY {
                 self.log_head();
             }
+        }
+    }
+
+    /// Lets lines come that will be written together with the one that has.
+    fn gather(&self) {
+        let until = self.wrote_at.map(|at| at + PACE);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            std::thread::sleep(left);
         }
     }
 
@@ -179,6 +194,7 @@ impl Writer {
             Ok(()) => (text.len(), None),
             Err((written, error)) => (written, Some(error)),
         };
+        self.wrote_at = Some(Instant::now());
         self.settle(pending, written, text.as_bytes());
         error.map_or(Ok(()), Err)
     }
@@ -188,21 +204,23 @@ impl Writer {
             self.is_cut = *last != b'\n';
         }
         let (mut count, mut lost) = (0, 0);
+        let mut told = Vec::with_capacity(pending.len());
         for line in pending {
             if line.end <= written {
                 count += 1;
                 self.state.said(line.says_lost);
                 self.chain = line.chain;
-                if let Some(waiting) = line.waiting {
-                    // Nobody may be waiting any more.
-                    let _ = waiting.send(true);
-                }
+                told.extend(line.waiting);
             } else if line.says_lost == 0 {
                 lost += 1;
             }
         }
         self.state.lost(lost);
         self.state.written(count, self.chain.head());
+        for waiting in told {
+            // Nobody may be waiting any more.
+            let _ = waiting.send(true);
+        }
     }
 
     fn fail(&mut self, what: &str, error: &io::Error) {

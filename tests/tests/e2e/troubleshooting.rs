@@ -8,7 +8,7 @@ use ask2do_token_tests::collector::Collector;
 use ask2do_token_tests::exchange::Answer;
 use ask2do_token_tests::gateway::{self, Gateway, widget};
 use ask2do_token_tests::panel::{Panel, Whoami};
-use ask2do_token_tests::suite::Suite;
+use ask2do_token_tests::suite::{CannotRun, Suite};
 use ask2do_token_tests::until;
 use ask2do_token_tests::world::{Server, World};
 use serde_json::Value;
@@ -19,6 +19,10 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.case(
         "troubleshooting: the vendor's three show what the document says",
         the_three,
+    );
+    suite.case_where_possible(
+        "telemetry: on a terminal the log is for people, elsewhere it is JSON",
+        terminal,
     );
     suite.case(
         "telemetry: a collector that hangs holds up neither calls nor the end",
@@ -226,4 +230,32 @@ async fn hanging_collector() {
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     let text = server.process.output().text();
     assert!(text.contains("traces were not flushed in time"), "{text}");
+}
+
+async fn terminal() -> Result<(), CannotRun> {
+    let has_script = std::process::Command::new("script")
+        .arg("--version")
+        .output();
+    if !has_script.is_ok_and(|output| output.status.success()) {
+        return Err(CannotRun(
+            "there is no script(1) of util-linux, which makes a terminal",
+        ));
+    }
+    let world = World::new().await;
+    // A value of which the log has something to say.
+    let setup = || world.server().variable("OTEL_PROPAGATORS", "b3");
+    let on_terminal = r#"exec script -qec "$(printf '%q ' "$@")" /dev/null"#;
+    for (no_colour, level) in [("", "\u{1b}[33m WARN\u{1b}[0m"), ("1", " WARN")] {
+        let setup = setup().variable("NO_COLOR", no_colour);
+        let setup = setup.under(&["bash", "-c", on_terminal, "bash"]);
+        let (code, said) = setup.run(&["--check"]).await;
+        assert_eq!(code, 0, "{said}");
+        let wanted = format!("Z {level} ask2do_token_runtime::telemetry: OTEL_PROPAGATORS=b3 ");
+        assert!(said.contains(&wanted), "{said:?}");
+        assert!(!said.contains("{\"timestamp\""), "{said:?}");
+    }
+    let (_, said) = setup().run(&["--check"]).await;
+    let first: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!(first["level"], "WARN");
+    Ok(())
 }
