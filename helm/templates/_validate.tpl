@@ -170,6 +170,16 @@
 {{/* What is asked for must be allowed, or packets vanish without a word */}}
 {{- define "ask2do.validateNetwork" -}}
 {{- $n := .Values.networkPolicy -}}
+{{- if and $n.enabled (not $n.extraIngress) -}}
+{{- $monitored := or .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled -}}
+{{- if and $monitored (not $n.metricsFrom) -}}
+{{- fail "networkPolicy.metricsFrom is empty: Prometheus could not scrape what monitoring asks it to; name its peers (podSelector, namespaceSelector or ipBlock)" -}}
+{{- end -}}
+{{- $fromOutside := or .Values.tlsRoute.enabled (ne .Values.server.service.type "ClusterIP") -}}
+{{- if and $fromOutside (not $n.grpcFrom) -}}
+{{- fail "networkPolicy.grpcFrom is empty: this namespace's pods alone could reach gRPC, and nothing from outside; name the peers behind tlsRoute or server.service.type (podSelector, namespaceSelector or ipBlock)" -}}
+{{- end -}}
+{{- end -}}
 {{- if and $n.enabled (not $n.extraEgress) -}}
 {{- if and (dig "cloud" "proxy" "" .Values.server.config) (not $n.egressProxy) -}}
 {{- fail "networkPolicy.egressProxy is empty: the server could not reach server.config.cloud.proxy; name its peers (podSelector, namespaceSelector or ipBlock) and networkPolicy.egressProxyPort" -}}

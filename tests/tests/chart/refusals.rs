@@ -252,6 +252,24 @@ const REFUSALS: &[Refusal] = &[
         "networkPolicy.otlpTo is empty: nothing could reach otel.endpoint",
     ),
     (
+        "a monitor that no policy lets through",
+        "minimal",
+        &["monitoring.serviceMonitor.enabled=true"],
+        "networkPolicy.metricsFrom is empty: Prometheus could not scrape",
+    ),
+    (
+        "a TLSRoute that no policy lets through",
+        "full",
+        &["networkPolicy.grpcFrom=[]", "networkPolicy.extraIngress=[]"],
+        "networkPolicy.grpcFrom is empty: this namespace's pods alone could reach gRPC",
+    ),
+    (
+        "a load balancer that no policy lets through",
+        "minimal",
+        &[r#"server.service.type="LoadBalancer""#],
+        "networkPolicy.grpcFrom is empty: this namespace's pods alone could reach gRPC",
+    ),
+    (
         "a misspelt selector, which would select everything",
         "minimal",
         &[r#"networkPolicy.grpcFrom=[{"namespaceSelector":{},"podSelecter":{}}]"#],
