@@ -4,16 +4,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"iter"
+	"net/url"
 	"os"
-	"time"
-
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/trace"
+	"unicode/utf8"
 
 	tokenv1 "github.com/ask2do/ask2do-token/tests/callers/go/gen/ask2do/token/v1"
 )
@@ -24,38 +26,96 @@ const (
 	exitUnavailable = 3
 )
 
-func main() {
-	os.Exit(run())
+type options struct {
+	endpoint, ca, cert, key, id, role string
 }
 
-func run() int {
-	endpoint := flag.String("endpoint", "", "the service, `HOST:PORT`")
-	ca := flag.String("ca", "", "CA certificates that the service is verified by, a PEM `file`")
-	cert := flag.String("cert", "", "this caller's certificate, a PEM `file`")
-	key := flag.String("key", "", "its private key, a PEM `file`")
-	id := flag.String("id", "", "the panel user's id")
-	role := flag.String("role", "", "the panel user's role")
-	flag.Parse() // exits with 2 on a flag that it does not know
-	if *endpoint == "" || *ca == "" || *cert == "" || *key == "" || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "caller: --endpoint, --ca, --cert and --key are required")
-		flag.Usage()
-		return exitUsage
+func main() {
+	options, err := parse()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "caller:", err)
+		os.Exit(exitUsage)
 	}
+	os.Exit(run(options))
+}
+
+func parse() (options, error) {
+	var o options
+	flag.StringVar(&o.endpoint, "endpoint", "", "the service, `HOST:PORT`")
+	flag.StringVar(&o.ca, "ca", "", "CA certificates that the service is verified by, a PEM `file`")
+	flag.StringVar(&o.cert, "cert", "", "this caller's certificate, a PEM `file`")
+	flag.StringVar(&o.key, "key", "", "its private key, a PEM `file`")
+	flag.StringVar(&o.id, "id", "", "the panel user's id; - reads ids from standard input, one a line")
+	flag.StringVar(&o.role, "role", "", "the panel user's role")
+	flag.Parse() // exits with 2 on a flag that it does not know
+
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, name := range []string{"endpoint", "ca", "id", "role"} {
+		if !given[name] {
+			return o, fmt.Errorf("--%s is required", name)
+		}
+	}
+	if flag.NArg() > 0 || given["cert"] != given["key"] {
+		return o, errors.New("--cert and --key go together, and nothing comes after the options")
+	}
+	if at, err := url.Parse("https://" + o.endpoint); err != nil || at.Host != o.endpoint || at.Hostname() == "" {
+		return o, fmt.Errorf("--endpoint %q is no HOST:PORT", o.endpoint)
+	}
+	if !utf8.ValidString(o.id) || !utf8.ValidString(o.role) {
+		return o, errors.New("--id and --role must be UTF-8")
+	}
+	return o, o.checkFiles()
+}
+
+// checkFiles finds at once what would otherwise fail each handshake.
+func (o options) checkFiles() error {
+	ca, err := os.ReadFile(o.ca)
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(ca) {
+		return fmt.Errorf("%s holds no certificate", o.ca)
+	}
+	if o.cert != "" {
+		_, err = tls.LoadX509KeyPair(o.cert, o.key)
+	}
+	return err
+}
+
+func run(o options) (exit int) {
 	ctx, stop := startTracing()
 	defer stop()
-	connection, err := dial(*endpoint, *ca, *cert, *key)
+	connection, err := dial(o.endpoint, o.ca, o.cert, o.key)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "caller:", err)
 		return exitUsage
 	}
 	defer connection.Close()
+	service := tokenv1.NewTokenServiceClient(connection)
+	for id := range o.ids() {
+		exit = max(exit, call(ctx, service, id, o.role))
+	}
+	return exit
+}
 
-	user := &tokenv1.PanelUser{Id: *id, Role: *role}
-	token, err := mint(ctx, tokenv1.NewTokenServiceClient(connection), user)
+func (o options) ids() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if o.id != "-" {
+			yield(o.id)
+			return
+		}
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan() && yield(lines.Text()); {
+		}
+	}
+}
+
+func call(ctx context.Context, service tokenv1.TokenServiceClient, id, role string) int {
+	token, err := mint(ctx, service, id, role)
 	if err != nil {
+		fmt.Fprintln(os.Stderr, "caller:", err)
 		failure := failureOf(err)
 		print(failure)
-		fmt.Fprintln(os.Stderr, "caller:", err)
 		if failure.Reason == serviceUnavailable {
 			return exitUnavailable
 		}
@@ -65,19 +125,8 @@ func run() int {
 		OK        bool   `json:"ok"`
 		Token     string `json:"token"`
 		ExpiresAt string `json:"expiresAt"`
-	}{true, token.GetToken(), token.GetExpiresAt().AsTime().Format(time.RFC3339Nano)})
+	}{true, token.GetToken(), token.GetExpiresAt().AsTime().Format("2006-01-02T15:04:05.000Z07:00")})
 	return 0
-}
-
-// startTracing installs the SDK (give it an exporter, and the caller's own spans are seen too), and
-// continues the trace that the environment names, as a web framework's middleware does from a request.
-func startTracing() (context.Context, func()) {
-	provider := trace.NewTracerProvider()
-	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	carrier := propagation.MapCarrier{"traceparent": os.Getenv("TRACEPARENT")}
-	ctx := otel.GetTextMapPropagator().Extract(context.Background(), carrier)
-	return ctx, func() { _ = provider.Shutdown(context.Background()) }
 }
 
 func print(line any) {

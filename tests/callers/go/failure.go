@@ -18,8 +18,8 @@ type failure struct {
 	OK                bool     `json:"ok"`
 	Code              string   `json:"code"`
 	Reason            string   `json:"reason"`
-	RetryAfterSeconds *float64 `json:"retryAfterSeconds,omitempty"`
-	Fields            []field  `json:"fields,omitempty"`
+	RetryAfterSeconds *float64 `json:"retryAfterSeconds"`
+	Fields            []field  `json:"fields"`
 }
 
 // field is what the service finds wrong with one field of the request.
@@ -30,7 +30,7 @@ type field struct {
 
 func failureOf(err error) failure {
 	s := status.Convert(err)
-	f := failure{Code: code.Code(s.Code()).String(), Reason: "UNKNOWN"}
+	f := failure{Code: code.Code(s.Code()).String(), Reason: "UNKNOWN", Fields: []field{}}
 	switch s.Code() {
 	case codes.Unavailable:
 		f.Reason = serviceUnavailable

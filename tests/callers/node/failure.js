@@ -22,6 +22,8 @@ function failureOf(error) {
     ok: false,
     code: grpc.status[error.code],
     reason: WITHOUT_DETAILS[error.code] ?? 'UNKNOWN',
+    retryAfterSeconds: null,
+    fields: [],
   };
   for (const [name, detail] of details(error)) {
     if (name === 'google.rpc.ErrorInfo' && detail.domain === DOMAIN) {

@@ -1,5 +1,5 @@
-const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
+const { promisify } = require('node:util');
 const grpc = require('@grpc/grpc-js');
 const { loadSync } = require('@grpc/proto-loader');
 
@@ -13,37 +13,26 @@ const definition = loadSync('ask2do/token/v1/token_service.proto', {
 });
 const { TokenService } = grpc.loadPackageDefinition(definition).ask2do.token.v1;
 
-// Every address of the name takes its turn. UNAVAILABLE is tried again, unless the service says in
-// its reply that it was reached (grpc-retry-pushback-ms: -1).
-const retryPolicy = {
-  maxAttempts: 3,
-  initialBackoff: '0.1s',
-  maxBackoff: '1s',
-  backoffMultiplier: 2,
-  retryableStatusCodes: ['UNAVAILABLE'],
-};
+// prettier-ignore
 const serviceConfig = {
   loadBalancingConfig: [{ round_robin: {} }],
-  methodConfig: [{ name: [{ service: 'ask2do.token.v1.TokenService' }], retryPolicy }],
+  methodConfig: [{ name: [{ service: 'ask2do.token.v1.TokenService' }], retryPolicy: {
+    maxAttempts: 5, initialBackoff: '0.2s', maxBackoff: '1s', backoffMultiplier: 2,
+    retryableStatusCodes: ['UNAVAILABLE'] } }],
 };
 
-function dial({ endpoint, ca, cert, key }) {
-  const files = [ca, key, cert].map((file) => readFileSync(file));
-  return new TokenService(`dns:///${endpoint}`, grpc.credentials.createSsl(...files), {
+const dial = (endpoint, ca, key, cert) =>
+  new TokenService(`dns:///${endpoint}`, grpc.credentials.createSsl(ca, key, cert), {
     'grpc.service_config': JSON.stringify(serviceConfig),
-    'grpc.keepalive_time_ms': 30_000,
+    'grpc.service_config_disable_resolution': 1,
+    'grpc.initial_reconnect_backoff_ms': 250,
+    'grpc.max_reconnect_backoff_ms': 2_000,
+    'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 5_000,
+    'grpc.keepalive_permit_without_calls': 1,
   });
-}
-
-function mint(service, panelUser) {
-  const deadline = Date.now() + 6_000;
-  return new Promise((resolve, reject) => {
-    service.MintToken({ panelUser }, { deadline }, (error, token) =>
-      error ? reject(error) : resolve(token),
-    );
-  });
-}
+const mint = (service, panelUser) =>
+  promisify(service.MintToken).call(service, { panelUser }, { deadline: Date.now() + 6_000 });
 // core: end
 
 module.exports = { dial, mint };

@@ -21,6 +21,8 @@ def failure_of(error: grpc.RpcError) -> dict:
         "ok": False,
         "code": code.name,
         "reason": WITHOUT_DETAILS.get(code, "UNKNOWN"),
+        "retryAfterSeconds": None,
+        "fields": [],
     }
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:

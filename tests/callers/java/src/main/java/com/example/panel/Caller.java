@@ -1,24 +1,27 @@
 package com.example.panel;
 
+import com.ask2do.token.v1.TokenServiceGrpc;
 import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import com.google.gson.JsonObject;
-import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.Timestamps;
-import io.grpc.ManagedChannel;
 import io.grpc.StatusRuntimeException;
-import io.opentelemetry.api.trace.propagation.W3CTraceContextPropagator;
-import io.opentelemetry.context.Context;
-import io.opentelemetry.context.propagation.ContextPropagators;
-import io.opentelemetry.context.propagation.TextMapGetter;
-import io.opentelemetry.instrumentation.grpc.v1_6.GrpcTelemetry;
-import io.opentelemetry.sdk.OpenTelemetrySdk;
-import io.opentelemetry.sdk.trace.SdkTracerProvider;
+import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
-import java.util.HashMap;
-import java.util.List;
-import java.util.Map;
+import java.io.InputStreamReader;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.charset.StandardCharsets;
+import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /**
  * Mints one token of the Ask2Do token service, and prints one line of JSON.
@@ -26,91 +29,96 @@ import java.util.concurrent.TimeUnit;
  * <p>Exit codes: 0 a token; 1 a status of the call; 2 usage, or a local file; 3 the service was not
  * reached.
  */
-final class Caller {
-  private static final List<String> NAMES = List.of("endpoint", "ca", "cert", "key", "id", "role");
+@Command(
+    name = "caller",
+    description = "Mints one token of the Ask2Do token service.",
+    mixinStandardHelpOptions = true)
+final class Caller implements Callable<Integer> {
+  private static final Gson GSON = new GsonBuilder().serializeNulls().create();
 
-  public static void main(String[] arguments) throws Exception {
-    System.exit(run(arguments));
+  @Spec private CommandSpec spec;
+
+  @Option(names = "--endpoint", required = true, paramLabel = "HOST:PORT")
+  private String endpoint;
+
+  @Option(names = "--ca", required = true, paramLabel = "FILE")
+  private File ca;
+
+  @Option(names = "--cert", paramLabel = "FILE")
+  private File cert;
+
+  @Option(names = "--key", paramLabel = "FILE")
+  private File key;
+
+  @Option(
+      names = "--id",
+      required = true,
+      description = "- reads ids from standard input, one a line")
+  private String id;
+
+  @Option(names = "--role", required = true)
+  private String role;
+
+  public static void main(String[] arguments) {
+    System.exit(new CommandLine(new Caller()).execute(arguments));
   }
 
-  private static int run(String[] arguments)
-      throws InterruptedException, InvalidProtocolBufferException {
-    ManagedChannel channel;
-    Map<String, String> options;
-    // Given an exporter, the caller's own spans are seen too.
-    var telemetry =
-        OpenTelemetrySdk.builder()
-            .setTracerProvider(SdkTracerProvider.builder().build())
-            .setPropagators(ContextPropagators.create(W3CTraceContextPropagator.getInstance()))
-            .build();
-    try {
-      options = parse(arguments);
-      channel =
-          Service.dial(
-              options.get("endpoint"),
-              new File(options.get("ca")),
-              new File(options.get("cert")),
-              new File(options.get("key")),
-              GrpcTelemetry.create(telemetry).newClientInterceptor());
+  @Override
+  @SuppressWarnings("try") // the scope lasts as long as the calls
+  public Integer call() throws Exception {
+    checkUsage();
+    try (var tracing = new Tracing()) {
+      var channel = Service.dial(endpoint, ca, cert, key, tracing.interceptor());
+      try (var scope = tracing.continued();
+          var ids = ids()) {
+        var service = TokenServiceGrpc.newBlockingStub(channel);
+        return ids.mapToInt(each -> mint(service, each)).max().orElse(0);
+      } finally {
+        channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
+      }
     } catch (IllegalArgumentException | IOException error) {
+      // The files, as gRPC finds them.
       System.err.println("caller: " + error.getMessage());
-      return 2;
+      return CommandLine.ExitCode.USAGE;
     }
-    try (var scope = continued(telemetry).makeCurrent()) {
-      var token = Service.mint(channel, options.get("id"), options.get("role"));
+  }
+
+  private void checkUsage() {
+    if ((cert == null) != (key == null)) {
+      throw new ParameterException(spec.commandLine(), "--cert and --key go together");
+    }
+    try {
+      var at = new URI("https://" + endpoint);
+      if (at.getHost() == null || !endpoint.equals(at.getRawAuthority()) || at.getPort() > 65535) {
+        throw new URISyntaxException(endpoint, "no HOST:PORT");
+      }
+    } catch (URISyntaxException error) {
+      throw new ParameterException(spec.commandLine(), "--endpoint: " + error.getMessage());
+    }
+  }
+
+  private Stream<String> ids() {
+    if (!id.equals("-")) {
+      return Stream.of(id);
+    }
+    return new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)).lines();
+  }
+
+  /** Makes one call, prints its line, and gives its exit code. */
+  private int mint(TokenServiceGrpc.TokenServiceBlockingStub service, String id) {
+    try {
+      var token = Service.mint(service, id, role);
       var line = new JsonObject();
       line.addProperty("ok", true);
       line.addProperty("token", token.getToken());
       line.addProperty("expiresAt", Timestamps.toString(token.getExpiresAt()));
       System.out.println(line);
-      return 0;
+      return CommandLine.ExitCode.OK;
     } catch (StatusRuntimeException error) {
-      Failure failure = Failure.of(error);
-      var line = new Gson().toJsonTree(failure).getAsJsonObject();
-      line.addProperty("ok", false);
-      System.out.println(line);
       System.err.println("caller: " + error.getMessage());
+      Failure failure = Failure.of(error);
+      System.out.println(GSON.toJson(failure));
       return failure.reason().equals(Failure.SERVICE_UNAVAILABLE) ? 3 : 1;
-    } finally {
-      channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
     }
   }
-
-  private static Map<String, String> parse(String[] arguments) {
-    var options = new HashMap<String, String>();
-    for (int at = 0; at < arguments.length; at += 2) {
-      String name = arguments[at].replaceFirst("^--", "");
-      if (!NAMES.contains(name) || at + 1 == arguments.length) {
-        throw new IllegalArgumentException("not understood: " + arguments[at]);
-      }
-      options.put(name, arguments[at + 1]);
-    }
-    for (String name : NAMES) {
-      if (!options.containsKey(name)) {
-        throw new IllegalArgumentException("missing: --" + name);
-      }
-    }
-    return options;
-  }
-
-  /** Continues the trace that the environment names, as middleware does from a request. */
-  private static Context continued(OpenTelemetrySdk telemetry) {
-    var getter =
-        new TextMapGetter<Map<String, String>>() {
-          @Override
-          public Iterable<String> keys(Map<String, String> carrier) {
-            return carrier.keySet();
-          }
-
-          @Override
-          public String get(Map<String, String> carrier, String key) {
-            return carrier.get(key);
-          }
-        };
-    var carrier = Map.of("traceparent", System.getenv().getOrDefault("TRACEPARENT", ""));
-    var propagator = telemetry.getPropagators().getTextMapPropagator();
-    return propagator.extract(Context.root(), carrier, getter);
-  }
-
-  private Caller() {}
 }

@@ -15,14 +15,25 @@ import java.util.List;
  * What a failed call means: decide by {@code reason}, and by {@code code} where the reason is
  * unknown.
  */
-record Failure(Status.Code code, String reason, Double retryAfterSeconds, List<Field> fields) {
+record Failure(
+    boolean ok, Status.Code code, String reason, Double retryAfterSeconds, List<Field> fields) {
   /** What the service finds wrong with one field of the request. */
   record Field(String field, String description) {}
 
   static final String SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE";
   private static final String DOMAIN = "token.ask2do.com";
 
-  static Failure of(StatusRuntimeException error) throws InvalidProtocolBufferException {
+  static Failure of(StatusRuntimeException error) {
+    try {
+      return decode(error);
+    } catch (InvalidProtocolBufferException notOurs) {
+      Status.Code code = error.getStatus().getCode();
+      return new Failure(false, code, withoutDetails(code), null, List.of());
+    }
+  }
+
+  private static Failure decode(StatusRuntimeException error)
+      throws InvalidProtocolBufferException {
     Status.Code code = error.getStatus().getCode();
     String reason = withoutDetails(code);
     Double retryAfterSeconds = null;
@@ -42,7 +53,7 @@ record Failure(Status.Code code, String reason, Double retryAfterSeconds, List<F
                 .toList();
       }
     }
-    return new Failure(code, reason, retryAfterSeconds, fields);
+    return new Failure(false, code, reason, retryAfterSeconds, fields);
   }
 
   /** The service said nothing: it was not reached, or this caller's own timer ended the call. */
