@@ -1,6 +1,6 @@
 //! Certificates for tests, each with the defect that it is asked for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use rcgen::{
@@ -75,12 +75,16 @@ impl Leaf {
         Self(params)
     }
 
-    /// A server's, for `localhost`, `127.0.0.1` and `127.0.0.2`.
+    /// A server's, for `localhost`, `127.0.0.1`, `127.0.0.2` and `::1`.
     #[must_use]
     pub fn server() -> Self {
         let mut leaf = Self::client().dns("localhost");
-        for last in [1, 2] {
-            let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let second = Ipv4Addr::new(127, 0, 0, 2);
+        for address in [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            second.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
             leaf.0.subject_alt_names.push(SanType::IpAddress(address));
         }
         leaf.for_servers()

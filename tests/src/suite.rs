@@ -84,6 +84,8 @@ impl Default for Suite {
     }
 }
 
-fn is_all_required() -> bool {
+/// Whether a case that cannot run here is a failure.
+#[must_use]
+pub fn is_all_required() -> bool {
     std::env::var(REQUIRE_ALL).is_ok_and(|value| value == "1")
 }

@@ -15,6 +15,7 @@ import (
 	"iter"
 	"net/url"
 	"os"
+	"strconv"
 	"unicode/utf8"
 
 	tokenv1 "github.com/ask2do/ask2do-token/tests/callers/go/gen/ask2do/token/v1"
@@ -59,13 +60,22 @@ func parse() (options, error) {
 	if flag.NArg() > 0 || given["cert"] != given["key"] {
 		return o, errors.New("--cert and --key go together, and nothing comes after the options")
 	}
-	if at, err := url.Parse("https://" + o.endpoint); err != nil || at.Host != o.endpoint || at.Hostname() == "" {
+	if !isEndpoint(o.endpoint) {
 		return o, fmt.Errorf("--endpoint %q is no HOST:PORT", o.endpoint)
 	}
 	if !utf8.ValidString(o.id) || !utf8.ValidString(o.role) {
 		return o, errors.New("--id and --role must be UTF-8")
 	}
 	return o, o.checkFiles()
+}
+
+func isEndpoint(endpoint string) bool {
+	at, err := url.Parse("https://" + endpoint)
+	if err != nil || at.Host != endpoint || at.Hostname() == "" {
+		return false
+	}
+	_, err = strconv.ParseUint(at.Port(), 10, 16)
+	return err == nil || at.Port() == ""
 }
 
 // checkFiles finds at once what would otherwise fail each handshake.

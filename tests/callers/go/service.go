@@ -41,7 +41,7 @@ func dial(endpoint, caFile, certFile, keyFile string) (*grpc.ClientConn, error) 
 	again := backoff.Config{BaseDelay: time.Second / 4, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
 	return grpc.NewClient("dns:///"+endpoint, grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithDefaultServiceConfig(serviceConfig), grpc.WithDisableServiceConfig(), grpc.WithKeepaliveParams(alive),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again}), grpc.WithStatsHandler(otelgrpc.NewClientHandler()))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: 5 * time.Second}), grpc.WithStatsHandler(otelgrpc.NewClientHandler()))
 }
 
 func mint(ctx context.Context, service tokenv1.TokenServiceClient, id, role string) (*tokenv1.MintTokenResponse, error) {

@@ -81,6 +81,5 @@ async function run() {
   return exit;
 }
 
-run().then((code) => {
-  process.exitCode = code;
-});
+// A connection that is still being opened would keep the process, though its client is closed.
+run().then((code) => process.exit(code));

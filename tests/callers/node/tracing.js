@@ -2,10 +2,12 @@ const { context, propagation, ROOT_CONTEXT } = require('@opentelemetry/api');
 const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto');
 const { registerInstrumentations } = require('@opentelemetry/instrumentation');
 const { GrpcInstrumentation } = require('@opentelemetry/instrumentation-grpc');
+const { defaultResource, detectResources, envDetector } = require('@opentelemetry/resources');
 const { BatchSpanProcessor, NodeTracerProvider } = require('@opentelemetry/sdk-trace-node');
 
 // Exports where OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere without it.
 const provider = new NodeTracerProvider({
+  resource: defaultResource().merge(detectResources({ detectors: [envDetector] })),
   spanProcessors: process.env.OTEL_EXPORTER_OTLP_ENDPOINT
     ? [new BatchSpanProcessor(new OTLPTraceExporter())]
     : [],

@@ -66,7 +66,8 @@ def text(value: str) -> str:
 def files(arguments: argparse.Namespace) -> tuple[bytes, bytes | None, bytes | None]:
     """Their content. gRPC would find only at each handshake that it is no good."""
     ca = arguments.ca.read_bytes()
-    context = ssl.create_default_context(cadata=ca.decode())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=ca.decode())
     if arguments.cert is None:
         return ca, None, None
     context.load_cert_chain(arguments.cert, arguments.key, password=lambda: "")

@@ -3,11 +3,13 @@
 use ask2do_token_client::{Code, MintError, Reason};
 use serde_json::{Value, json};
 
-pub fn line(error: &MintError) -> Value {
+pub(crate) fn line(error: &MintError) -> Value {
     let fields: Vec<_> = match error {
         MintError::PanelUserInvalid { fields } => fields
             .iter()
-            .map(|violation| json!({"field": violation.field, "description": violation.description}))
+            .map(
+                |violation| json!({"field": violation.field, "description": violation.description}),
+            )
             .collect(),
         _ => Vec::new(),
     };
@@ -20,7 +22,7 @@ pub fn line(error: &MintError) -> Value {
     })
 }
 
-pub fn unreachable() -> Value {
+pub(crate) fn unreachable() -> Value {
     json!({
         "ok": false,
         "code": Code::Unavailable.as_str(),
@@ -30,7 +32,7 @@ pub fn unreachable() -> Value {
     })
 }
 
-pub fn exit_code(error: &MintError) -> u8 {
+pub(crate) fn exit_code(error: &MintError) -> u8 {
     match error {
         MintError::ServiceUnavailable(_) => 3,
         _ => 1,

@@ -81,8 +81,7 @@ async fn call(client: &TokenClient, user: PanelUser) -> u8 {
     match service::mint(client, user).await {
         Ok(minted) => {
             let expires_at = minted.expires_at().format(&Rfc3339).unwrap_or_default();
-            let line =
-                json!({"ok": true, "token": minted.expose_token(), "expiresAt": expires_at});
+            let line = json!({"ok": true, "token": minted.expose_token(), "expiresAt": expires_at});
             println!("{line}");
             0
         }

@@ -4,7 +4,7 @@ use ask2do_token_client::{BuildError, MintError, MintedToken, PanelUser, TokenCl
 
 // core: begin
 /// Keep the client: its clones share the connections, one to each address of the name.
-pub fn dial(
+pub(crate) fn dial(
     endpoint: &str,
     ca: &str,
     identity: Option<(&str, &str)>,
@@ -17,7 +17,7 @@ pub fn dial(
 }
 
 /// Takes 6 s at most. Retries, keepalive and renewed certificates are the client's business.
-pub async fn mint(client: &TokenClient, user: PanelUser) -> Result<MintedToken, MintError> {
+pub(crate) async fn mint(client: &TokenClient, user: PanelUser) -> Result<MintedToken, MintError> {
     client.mint_token(&user).await
 }
 // core: end

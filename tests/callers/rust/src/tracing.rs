@@ -14,14 +14,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Tracing as long as this lives.
-pub struct Tracing {
+pub(crate) struct Tracing {
     provider: SdkTracerProvider,
     _context: ContextGuard,
 }
 
 /// Turns the client's spans into OpenTelemetry's, and continues the trace that TRACEPARENT names, as
 /// middleware does from a request.
-pub fn start() -> Tracing {
+pub(crate) fn start() -> Tracing {
     let mut provider = SdkTracerProvider::builder();
     if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
         match SpanExporter::builder().with_http().build() {
@@ -50,7 +50,7 @@ pub fn start() -> Tracing {
 
 impl Tracing {
     /// Exports what is left.
-    pub fn shutdown(self) {
+    pub(crate) fn shutdown(self) {
         if let Err(error) = self.provider.shutdown() {
             eprintln!("caller: no traces: {error}");
         }

@@ -1,10 +1,10 @@
 package com.example.panel;
 
-import com.ask2do.token.v1.TokenServiceGrpc;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonObject;
 import com.google.protobuf.util.Timestamps;
+import io.grpc.ManagedChannel;
 import io.grpc.StatusRuntimeException;
 import java.io.BufferedReader;
 import java.io.File;
@@ -13,6 +13,7 @@ import java.io.InputStreamReader;
 import java.net.URI;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
+import java.security.GeneralSecurityException;
 import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -67,19 +68,20 @@ final class Caller implements Callable<Integer> {
   @SuppressWarnings("try") // the scope lasts as long as the calls
   public Integer call() throws Exception {
     checkUsage();
+    try {
+      PemFiles.check(ca, cert, key);
+    } catch (GeneralSecurityException | IllegalArgumentException | IOException error) {
+      System.err.println("caller: " + error.getMessage());
+      return CommandLine.ExitCode.USAGE;
+    }
     try (var tracing = new Tracing()) {
       var channel = Service.dial(endpoint, ca, cert, key, tracing.interceptor());
       try (var scope = tracing.continued();
           var ids = ids()) {
-        var service = TokenServiceGrpc.newBlockingStub(channel);
-        return ids.mapToInt(each -> mint(service, each)).max().orElse(0);
+        return ids.mapToInt(each -> mint(channel, each)).max().orElse(0);
       } finally {
         channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
       }
-    } catch (IllegalArgumentException | IOException error) {
-      // The files, as gRPC finds them.
-      System.err.println("caller: " + error.getMessage());
-      return CommandLine.ExitCode.USAGE;
     }
   }
 
@@ -105,9 +107,9 @@ final class Caller implements Callable<Integer> {
   }
 
   /** Makes one call, prints its line, and gives its exit code. */
-  private int mint(TokenServiceGrpc.TokenServiceBlockingStub service, String id) {
+  private int mint(ManagedChannel channel, String id) {
     try {
-      var token = Service.mint(service, id, role);
+      var token = Service.mint(channel, id, role);
       var line = new JsonObject();
       line.addProperty("ok", true);
       line.addProperty("token", token.getToken());

@@ -3,10 +3,11 @@ package com.example.panel;
 import com.ask2do.token.v1.MintTokenRequest;
 import com.ask2do.token.v1.MintTokenResponse;
 import com.ask2do.token.v1.PanelUser;
-import com.ask2do.token.v1.TokenServiceGrpc.TokenServiceBlockingStub;
+import com.ask2do.token.v1.TokenServiceGrpc;
 import com.google.gson.Gson;
 import com.google.gson.reflect.TypeToken;
 import io.grpc.ClientInterceptor;
+import io.grpc.ConnectivityState;
 import io.grpc.Grpc;
 import io.grpc.ManagedChannel;
 import io.grpc.TlsChannelCredentials;
@@ -28,7 +29,7 @@ final class Service {
       String endpoint, File ca, File cert, File key, ClientInterceptor tracing) throws IOException {
     var credentials = TlsChannelCredentials.newBuilder().trustManager(ca);
     if (cert != null) credentials.keyManager(cert, key);
-    return Grpc.newChannelBuilder("dns:///" + endpoint, credentials.build())
+    return Grpc.newChannelBuilder(endpoint, credentials.build())
         .defaultServiceConfig(new Gson().fromJson(SERVICE_CONFIG, new TypeToken<>() {}))
         .keepAliveTime(20, TimeUnit.SECONDS)
         .keepAliveTimeout(5, TimeUnit.SECONDS)
@@ -37,9 +38,12 @@ final class Service {
         .build();
   }
 
-  static MintTokenResponse mint(TokenServiceBlockingStub service, String id, String role) {
+  static MintTokenResponse mint(ManagedChannel channel, String id, String role) {
+    if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
+      channel.resetConnectBackoff(); // Else it may pause for two minutes, the service back or not.
+    }
     var user = PanelUser.newBuilder().setId(id).setRole(role);
-    return service
+    return TokenServiceGrpc.newBlockingStub(channel)
         .withDeadlineAfter(6, TimeUnit.SECONDS)
         .mintToken(MintTokenRequest.newBuilder().setPanelUser(user).build());
   }

@@ -14,6 +14,7 @@ import java.util.Map;
 final class Tracing implements AutoCloseable {
   private final OpenTelemetrySdk telemetry =
       AutoConfiguredOpenTelemetrySdk.builder()
+          .disableShutdownHook()
           .addPropertiesSupplier(
               () ->
                   Map.of(
