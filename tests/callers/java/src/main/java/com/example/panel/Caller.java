@@ -117,7 +117,10 @@ final class Caller implements Callable<Integer> {
       System.out.println(line);
       return CommandLine.ExitCode.OK;
     } catch (StatusRuntimeException error) {
-      System.err.println("caller: " + error.getMessage());
+      // A failed handshake says why in the causes.
+      for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+        System.err.println("caller: " + cause.getMessage());
+      }
       Failure failure = Failure.of(error);
       System.out.println(GSON.toJson(failure));
       return failure.reason().equals(Failure.SERVICE_UNAVAILABLE) ? 3 : 1;
