@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ask2do_token_tests::pki::{Authority, Leaf};
 use ask2do_token_tests::suite::CannotRun;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::programs::{Program, Session};
+use crate::programs::{ATTEMPTS, Program, Session};
 use crate::relay::Relay;
 use crate::rows::Expected::{self, Status, Token, Unreachable};
 use crate::rows::{OUT_OF_TIME, Wait};
@@ -233,13 +233,32 @@ async fn too_many(program: &Program) -> Result<(), String> {
     session.end(1).await
 }
 
+/// Again, where a busy machine took so long that a caller's keepalive gave the silent connection up.
 async fn ca_removed(program: &Program) -> Result<(), String> {
+    for _ in 1..ATTEMPTS {
+        let (held, done) = ca_removed_once(program).await;
+        if done.is_ok() || held < Duration::from_secs(3) {
+            return done;
+        }
+    }
+    ca_removed_once(program).await.1
+}
+
+/// How long the caller heard nothing, and what came of it.
+async fn ca_removed_once(program: &Program) -> (Duration, Result<(), String>) {
+    let mut held = Duration::ZERO;
+    let done = ca_removed_while(program, &mut held).await;
+    (held, done)
+}
+
+async fn ca_removed_while(program: &Program, held: &mut Duration) -> Result<(), String> {
     let world = World::new().await;
     let server = world.server().start().await;
     let relay = Relay::start(server.grpc).await;
     let folder = certificates(&world);
     let mut session = session(program, relay.address, folder.path()).await?;
     relay.hold(true);
+    let began = Instant::now();
     let next = Authority::new("the callers' next CA");
     fs::write(server.folder().join("ca.crt.new"), next.pem()).unwrap();
     fs::rename(
@@ -256,6 +275,7 @@ async fn ca_removed(program: &Program) -> Result<(), String> {
     })
     .await;
     relay.hold(false);
+    *held = began.elapsed();
     CERTIFICATE_REJECTED.is_said(&session.answer().await?)?;
     if world.cloud.calls_for("after") != 0 {
         return Err("Ask2Do was asked".to_owned());
