@@ -65,16 +65,17 @@ impl Files {
         polls.last = Some(Instant::now());
         for reloader in &mut polls.reloaders {
             let polled = reloader.poll().await;
-            self.tell(reloader.name(), &polled);
+            self.tell(reloader, &polled);
         }
     }
 
-    fn tell(&self, name: &'static str, polled: &Polled) {
+    fn tell(&self, reloader: &Reloader, polled: &Polled) {
+        let name = reloader.name();
         match polled {
             Polled::Reloaded => {
                 tracing::info!(file = name, "reloaded");
                 if let Some(observer) = &self.observer {
-                    observer.reloaded(name);
+                    observer.reloaded(name, reloader.modified());
                 }
             }
             Polled::Failed { error, new: true } => {

@@ -93,8 +93,8 @@ pub fn read(
 pub struct Observed(Reloads);
 
 impl Observer for Observed {
-    fn reloaded(&self, name: &'static str) {
-        self.0.reloaded(name);
+    fn reloaded(&self, name: &'static str, modified: Option<SystemTime>) {
+        self.0.reloaded(name, modified);
     }
 
     fn failed(&self, name: &'static str, error: &LoadError) {
@@ -158,7 +158,7 @@ impl Reading {
         );
         let authorities = Authorities::watch("ca", service.ca_file.to_path_buf());
         let authorities = self.fine("service.ca_file", CA_ALLOWED, authorities);
-        let (_, _) = (identity?, authorities?);
+        let ((_, identity), (_, authorities)) = (identity?, authorities?);
         let mut client = TokenClient::builder(service.endpoint.as_str())
             .ca_file(&*service.ca_file)
             .identity_files(&*service.certificate_file, &*service.private_key_file)
@@ -167,8 +167,9 @@ impl Reading {
             client = client.server_name(name);
         }
         let client = self.fine("service.endpoint", "", client.build())?;
-        self.reloads.loaded("certificate");
-        self.reloads.loaded("ca");
+        for read in [identity, authorities] {
+            self.reloads.loaded(read.name(), read.modified());
+        }
         let shown = client.clone();
         let not_after = move || {
             shown
@@ -246,7 +247,7 @@ impl Reading {
     }
 
     fn keep(&mut self, reloader: Reloader) {
-        self.reloads.loaded(reloader.name());
+        self.reloads.loaded(reloader.name(), reloader.modified());
         self.reloaders.push(reloader);
     }
 

@@ -25,8 +25,9 @@ impl Admin {
         let mut metrics = Metrics::new("test", "1.2.3");
         let connections = ConnectionMetrics::register(&mut metrics);
         let reloads = Reloads::register(&mut metrics);
-        reloads.loaded("tenant_key");
-        reloads.reloaded("certificate");
+        reloads.loaded("tenant_key", None);
+        let written = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        reloads.reloaded("certificate", Some(written));
         Observer::fail(&reloads);
         let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
         CertificateExpiry::register(&mut metrics).show("grpc", move || ends);
@@ -193,6 +194,7 @@ async fn reloads_certificates_build_and_process_are_shown() {
         "ask2do_reloads_total{file=\"tenant_key\"} 0",
         "ask2do_reloads_total{file=\"certificate\"} 1",
         "ask2do_reload_failures_total{file=\"client_ca\"} 1",
+        "ask2do_reload_modified_timestamp_seconds{file=\"certificate\"} 1700000000.25",
         "ask2do_certificate_expiry_timestamp_seconds{certificate=\"grpc\"} 2000000000.0",
         "ask2do_connections{port=\"admin\"} 1",
         "ask2do_requests_in_flight{port=\"admin\"} 1",

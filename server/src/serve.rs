@@ -90,7 +90,7 @@ impl<M: Mint> Server<M> {
         let identity = inputs.identity.clone();
         expiry.show("server", move || identity.current().not_after());
         for reloader in inputs.reloaders {
-            reloads.loaded(reloader.name());
+            reloads.loaded(reloader.name(), reloader.modified());
             tasks.spawn(reloader.run(Arc::new(reloads.clone())));
         }
 

@@ -50,14 +50,20 @@ impl<T: Send + Sync + 'static> Watched<T> {
         paths: Vec<PathBuf>,
         parse: impl Fn(&[Contents]) -> Result<T, BoxError> + Send + Sync + 'static,
     ) -> Result<(Self, Reloader), LoadError> {
-        let (contents, digest) = reloader::read_all(name, &paths)?;
-        let value = parse(&contents).map_err(|cause| LoadError::of_parser(name, &paths, cause))?;
+        let read = reloader::read_all(name, &paths)?;
+        let value =
+            parse(&read.contents).map_err(|cause| LoadError::of_parser(name, &paths, cause))?;
         let watched = Self::fixed(value);
         let sender = watched.sender.clone();
-        let reloader = Reloader::new(name, paths, digest, move |contents| {
-            sender.send_replace(Arc::new(parse(contents)?));
-            Ok(())
-        });
+        let reloader = Reloader::new(
+            name,
+            paths,
+            (read.digest, read.modified()),
+            move |contents| {
+                sender.send_replace(Arc::new(parse(contents)?));
+                Ok(())
+            },
+        );
         Ok((watched, reloader))
     }
 

@@ -1,7 +1,7 @@
 //! Certificates that change while the client runs.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ask2do_token_client::certs::Issued;
 use ask2do_token_client::{MintError, Reason};
@@ -30,7 +30,8 @@ fn certificate_rejected() -> Status {
 struct Reloads(Mutex<Vec<&'static str>>);
 
 impl Observer for Reloads {
-    fn reloaded(&self, name: &'static str) {
+    fn reloaded(&self, name: &'static str, modified: Option<SystemTime>) {
+        assert!(modified.is_some());
         self.0.lock().unwrap().push(name);
     }
 

@@ -22,6 +22,7 @@ pub struct Reloads {
     done: Family<File, Counter>,
     failed: Family<File, Counter>,
     succeeded_at: Family<File, Gauge<f64, AtomicU64>>,
+    modified_at: Family<File, Gauge<f64, AtomicU64>>,
 }
 
 impl Reloads {
@@ -31,6 +32,7 @@ impl Reloads {
             done: Family::default(),
             failed: Family::default(),
             succeeded_at: Family::default(),
+            modified_at: Family::default(),
         };
         metrics.register(
             "ask2do_reloads_total",
@@ -50,32 +52,43 @@ impl Reloads {
             "When the content now in effect was read, in seconds since 1970",
             reloads.succeeded_at.clone(),
         );
+        metrics.register(
+            "ask2do_reload_modified_timestamp_seconds",
+            &["file"],
+            "When the content now in effect was written to its files, in seconds since 1970",
+            reloads.modified_at.clone(),
+        );
         reloads
     }
 
-    /// Begins the series of a file that was just read for the first time.
-    pub fn loaded(&self, name: &'static str) {
+    /// Begins the series of a file that was just read for the first time, and was written at `modified`.
+    pub fn loaded(&self, name: &'static str, modified: Option<SystemTime>) {
         let file = File { file: name };
         drop(self.done.get_or_create(&file));
         drop(self.failed.get_or_create(&file));
-        self.succeeded(file);
+        self.succeeded(file, modified);
     }
 
-    fn succeeded(&self, file: File) {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        self.succeeded_at
-            .get_or_create(&file)
-            .set(now.as_secs_f64());
+    fn succeeded(&self, file: File, modified: Option<SystemTime>) {
+        let now = seconds(SystemTime::now());
+        self.succeeded_at.get_or_create(&file).set(now);
+        if let Some(modified) = modified {
+            self.modified_at.get_or_create(&file).set(seconds(modified));
+        }
     }
 }
 
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
 impl Observer for Reloads {
-    fn reloaded(&self, name: &'static str) {
+    fn reloaded(&self, name: &'static str, modified: Option<SystemTime>) {
         let file = File { file: name };
         self.done.get_or_create(&file).inc();
-        self.succeeded(file);
+        self.succeeded(file, modified);
         tracing::info!(file = name, "reloaded");
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tokio::task::JoinError;
@@ -30,6 +30,7 @@ type Apply = dyn Fn(&[Contents]) -> Result<(), BoxError> + Send + Sync;
 pub struct Reloader {
     files: Arc<Files>,
     in_use: ContentDigest,
+    modified: Option<SystemTime>,
     failure: Option<Failure>,
     // A failure was reported since the files were last good: their recovery is news too.
     reported: bool,
@@ -70,8 +71,9 @@ pub enum Polled {
 
 /// Who is told what [`Reloader::run`] finds: a log and a metric.
 pub trait Observer: Send + Sync {
-    /// The files of the value `name` are good, and in use from now on.
-    fn reloaded(&self, name: &'static str);
+    /// The files of the value `name` are good, and in use from now on; they were written at `modified`,
+    /// as [`Reloader::modified`] has it.
+    fn reloaded(&self, name: &'static str, modified: Option<SystemTime>);
     /// The files of the value `name` are bad; the last good value stays.
     fn failed(&self, name: &'static str, error: &LoadError);
 }
@@ -80,7 +82,7 @@ impl Reloader {
     pub(super) fn new(
         name: &'static str,
         paths: Vec<PathBuf>,
-        in_use: ContentDigest,
+        (in_use, modified): (ContentDigest, Option<SystemTime>),
         apply: impl Fn(&[Contents]) -> Result<(), BoxError> + Send + Sync + 'static,
     ) -> Self {
         let files = Arc::new(Files {
@@ -91,6 +93,7 @@ impl Reloader {
         Self {
             files,
             in_use,
+            modified,
             failure: None,
             reported: false,
         }
@@ -102,6 +105,12 @@ impl Reloader {
         self.files.name
     }
 
+    /// When the content in use was written: the latest of its files, where the file system says so.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
     /// Polls every [`POLL_INTERVAL`], for ever: drop the future to stop.
     pub async fn run(mut self, observer: Arc<dyn Observer>) {
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
@@ -110,7 +119,7 @@ impl Reloader {
             ticks.tick().await;
             match self.poll().await {
                 Polled::Unchanged | Polled::Failed { new: false, .. } => {}
-                Polled::Reloaded => observer.reloaded(self.name()),
+                Polled::Reloaded => observer.reloaded(self.name(), self.modified),
                 Polled::Failed { error, new: true } => observer.failed(self.name(), &error),
             }
         }
@@ -133,8 +142,9 @@ impl Reloader {
             tokio::time::sleep(SETTLE).await;
         }
         match self.apply(digest).await {
-            Ok(Applied::Done) => {
+            Ok(Applied::Done(modified)) => {
                 self.in_use = digest;
+                self.modified = modified;
                 self.failure = None;
                 self.reported = false;
                 Polled::Reloaded
@@ -181,7 +191,7 @@ impl Reloader {
 
     async fn read_digest(&self) -> Result<ContentDigest, LoadError> {
         let files = self.files.clone();
-        let read = move || read_all(files.name, &files.paths).map(|(_, digest)| digest);
+        let read = move || read_all(files.name, &files.paths).map(|read| read.digest);
         self.joined(tokio::task::spawn_blocking(read).await)
     }
 
@@ -189,12 +199,12 @@ impl Reloader {
     async fn apply(&self, digest: ContentDigest) -> Result<Applied, LoadError> {
         let files = self.files.clone();
         let apply = move || {
-            let (contents, now) = read_all(files.name, &files.paths)?;
-            if now != digest {
+            let read = read_all(files.name, &files.paths)?;
+            if read.digest != digest {
                 return Ok(Applied::Changing);
             }
-            (files.apply)(&contents)
-                .map(|()| Applied::Done)
+            (files.apply)(&read.contents)
+                .map(|()| Applied::Done(read.modified()))
                 .map_err(|cause| LoadError::of_parser(files.name, &files.paths, cause))
         };
         self.joined(tokio::task::spawn_blocking(apply).await)
@@ -225,15 +235,25 @@ impl fmt::Debug for Reloader {
 }
 
 enum Applied {
-    Done,
+    Done(Option<SystemTime>),
     Changing,
 }
 
 /// The contents of all files, and the digest of them all.
-pub(super) fn read_all(
-    name: &'static str,
-    paths: &[PathBuf],
-) -> Result<(Vec<Contents>, ContentDigest), LoadError> {
+pub(super) struct Read {
+    pub(super) contents: Vec<Contents>,
+    pub(super) digest: ContentDigest,
+}
+
+impl Read {
+    /// When the latest of the files was written.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        self.contents.iter().filter_map(Contents::modified).max()
+    }
+}
+
+/// Reads all files.
+pub(super) fn read_all(name: &'static str, paths: &[PathBuf]) -> Result<Read, LoadError> {
     let mut hash = Sha256::new();
     let mut all = Vec::with_capacity(paths.len());
     for path in paths {
@@ -244,5 +264,8 @@ pub(super) fn read_all(
         hash.update(contents.as_bytes());
         all.push(contents);
     }
-    Ok((all, hash.finalize().into()))
+    Ok(Read {
+        contents: all,
+        digest: hash.finalize().into(),
+    })
 }

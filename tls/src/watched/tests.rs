@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -64,6 +64,8 @@ async fn new_content_replaces_the_value_and_old_values_stay_with_their_holders()
     assert_eq!(*words.value.current(), "good new");
     assert_eq!(**news.borrow_and_update(), "good new");
     assert_eq!(*before, "good good");
+    let written = fs::metadata(words.dir.path().join("b")).unwrap().modified();
+    assert_eq!(words.files.modified(), written.ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +323,7 @@ fn contents_tell_when_they_were_written_and_show_nothing() {
 struct Seen(Mutex<Vec<String>>);
 
 impl Observer for Seen {
-    fn reloaded(&self, name: &'static str) {
+    fn reloaded(&self, name: &'static str, _: Option<SystemTime>) {
         self.0.lock().unwrap().push(format!("{name} reloaded"));
     }
 
