@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -90,11 +91,14 @@ impl Http {
         B::Error: Into<BoxError>,
     {
         let open = Arc::new(open);
+        // HTTP/2 says so by GOAWAY.
+        let last_answer = (spoken != Spoken::Http2).then(Arc::<AtomicBool>::default);
         let end = End {
             leave: handler.leave,
             max_age: self.max_age.map(jittered),
             grace: self.grace,
             open: Arc::clone(&open),
+            last_answer: last_answer.clone(),
             stop,
             metrics,
         };
@@ -102,8 +106,13 @@ impl Http {
         let service = service_fn(move |request| {
             let in_flight = open.begin();
             let answer = service.clone().oneshot(request);
+            let last_answer = last_answer.clone();
             async move {
-                let response = answer.await?;
+                let mut response = answer.await?;
+                if last_answer.is_some_and(|is_last| is_last.load(Ordering::Acquire)) {
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, S::Error>(response.map(|body| Counted {
                     body,
                     _in_flight: in_flight,
@@ -124,6 +133,8 @@ struct End<'a> {
     max_age: Option<Duration>,
     grace: Duration,
     open: Arc<Open>,
+    /// Over HTTP/1.1: whether the next answer is the connection's last, and says so.
+    last_answer: Option<Arc<AtomicBool>>,
     stop: &'a Stop,
     metrics: &'a Port,
 }
@@ -147,7 +158,11 @@ impl End<'_> {
                 return;
             }
         }
-        connection.as_mut().graceful_shutdown();
+        match &self.last_answer {
+            // hyper would close an idle connection at once, and with it cut off a request that is on its way.
+            Some(is_last) => is_last.store(true, Ordering::Release),
+            None => connection.as_mut().graceful_shutdown(),
+        }
         tokio::select! {
             result = connection.as_mut() => ended(result),
             () = self.stop.cut_off() => {}

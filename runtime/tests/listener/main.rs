@@ -305,6 +305,26 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_crosses_the_drain_of_an_idle_http1_connection_is_answered() {
+    let port = Port::serve(options(Protocols::Both), Slow::none()).await;
+    let (mut busy, mut idle) = (port.connect().await, port.connect().await);
+    for stream in [&mut busy, &mut idle] {
+        stream.write_all(GET).await.unwrap();
+        assert!(!answer(stream).await.contains("connection: close"));
+    }
+    let began = Instant::now();
+    port.stop.drain();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    busy.write_all(GET).await.unwrap();
+    let last = read_to_end(&mut busy).await;
+    assert!(last.contains("connection: close"), "{last}");
+    assert!(last.ends_with("answer"), "{last}");
+    assert_eq!(read_to_end(&mut idle).await, "");
+    about(began.elapsed(), Duration::from_secs(1));
+    port.serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_hard_limit_everything_is_dropped() {
     let slow = Slow::until_released();
     let port = Port::serve(options(Protocols::Both), slow.clone()).await;
