@@ -34,6 +34,7 @@ pub struct TokenClientBuilder {
     ca: Option<CaSource>,
     identity: Option<IdentitySource>,
     deadline: Duration,
+    retries: bool,
     resolver: Box<dyn Resolve>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -105,6 +106,7 @@ impl TokenClientBuilder {
             ca: None,
             identity: None,
             deadline: DEFAULT_DEADLINE,
+            retries: true,
             resolver: Box::new(SystemResolver),
             observer: None,
         }
@@ -163,6 +165,14 @@ impl TokenClientBuilder {
         self
     }
 
+    /// Whether a call that failed is made once more where that may help; it is, unless this says otherwise.
+    /// Turn it off where something above retries, or counts every failure. A request that the service
+    /// has not seen moves to another connection either way.
+    pub fn retries(mut self, retries: bool) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// What looks the endpoint's name up, in place of the operating system.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Box::new(resolver);
@@ -205,7 +215,7 @@ impl TokenClientBuilder {
         let dialer = TlsDialer::new(Arc::new(tls), endpoint.server_name.clone());
         let balancer = Balancer::new(target(&endpoint, self.resolver), dialer);
         let credentials = Credentials::new(reloaders, self.observer);
-        let attempts = Attempts::new(balancer, credentials);
+        let attempts = Attempts::new(balancer, credentials).retries(self.retries);
         let transport = Transport::new(attempts, endpoint, self.deadline);
         Ok(TokenClient::new(transport, identity))
     }

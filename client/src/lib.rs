@@ -52,7 +52,7 @@
 //! - **Retries that don't multiply.** One, and only for UNAVAILABLE without an ErrorInfo (a service that
 //!   is gone or draining), as long as few calls need it. A request that the service has not seen moves
 //!   to another connection: its GOAWAY fails no call. Whatever the service answers with a reason is
-//!   final, since it has done the retry that is worth it.
+//!   final, since it has done the retry that is worth it. [`TokenClientBuilder::retries`] turns the one off.
 //! - **Time.** A call takes [`DEFAULT_DEADLINE`] at most, and what is left of it goes along as
 //!   `grpc-timeout`. Dropping a call cancels it at the service.
 //! - **Certificates** are read again every second. New ones are used for new connections, and the old

@@ -43,6 +43,7 @@ pub(crate) struct Attempts<C: Connect> {
     pub(super) balancer: Balancer<C>,
     budget: TpsBudget,
     credentials: Credentials,
+    retries: bool,
 }
 
 /// What one call has used up, and what it wants next.
@@ -81,7 +82,14 @@ impl<C: Connect> Attempts<C> {
             balancer,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE),
             credentials,
+            retries: true,
         }
+    }
+
+    /// Whether a call that failed is made again. What the service has not seen moves on either way.
+    pub(crate) fn retries(mut self, retries: bool) -> Self {
+        self.retries = retries;
+        self
     }
 
     /// Keeps the certificates current from now on.
@@ -111,20 +119,20 @@ impl<C: Connect> Attempts<C> {
             }
             match progress.next(&outcome) {
                 Next::Move => progress.moves += 1,
-                Next::Renew => {
+                Next::Renew if self.retries => {
                     tracing::info!(address = %member.address, "certificate rejected: connects anew");
                     progress.demand.dialed_after = Some(self.balancer.tick());
                     progress.rejected = outcome.ok();
                     self.credentials.reread().await;
                     member.retire();
                 }
-                Next::Retry if self.budget.withdraw() => {
+                Next::Retry if self.retries && self.budget.withdraw() => {
                     tracing::info!(address = %member.address, "retries once");
                     progress.retried = true;
                     progress.demand.other_than = Some(member.address);
                     tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
                 }
-                Next::Retry | Next::Return => return outcome,
+                Next::Renew | Next::Retry | Next::Return => return outcome,
             }
         }
     }
@@ -397,6 +405,23 @@ mod tests {
         let setup = setup(2, &[not_sent, not_sent, draining]).await;
         assert_eq!(code(&setup.call().await), None);
         assert_eq!(setup.calls(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_retries_what_was_seen_is_final_and_what_was_not_moves_on() {
+        for outcome in [
+            draining,
+            refused,
+            certificate_rejected,
+            (|| Err(lost())) as Outcome,
+        ] {
+            let outcomes: &'static [Outcome] = Box::leak(Box::new([not_sent, outcome]));
+            let mut setup = setup(2, outcomes).await;
+            setup.attempts = setup.attempts.retries(false);
+            let outcome = setup.call().await;
+            assert!(code(&outcome).is_some() || outcome.is_err());
+            assert_eq!(setup.calls(), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]
