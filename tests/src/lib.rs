@@ -14,6 +14,7 @@ pub mod admin;
 pub mod binaries;
 pub mod caller;
 pub mod canary;
+pub mod cluster;
 pub mod collector;
 pub mod demo;
 pub mod exchange;
@@ -40,8 +41,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 ///
 /// When there is none within [`PATIENCE`]; `what` says what was waited for.
-pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + PATIENCE;
+pub async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, condition).await
+}
+
+/// The same with another limit, for what is not this machine's to hurry.
+///
+/// # Panics
+///
+/// When there is no value within `patience`.
+pub async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let give_up = Instant::now() + patience;
     loop {
         if let Some(value) = condition().await {
             return value;

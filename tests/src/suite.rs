@@ -1,5 +1,6 @@
 //! Cases that run side by side on one runtime, and may say at run time that they cannot.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,10 +14,16 @@ const REQUIRE_ALL: &str = "ASK2DO_TESTS_REQUIRE_ALL";
 const AT_A_TIME: usize = 8;
 
 /// The cases of one program.
-#[derive(Debug)]
 pub struct Suite {
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
+    finally: Vec<Box<dyn FnOnce()>>,
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite").finish_non_exhaustive()
+    }
 }
 
 /// Why a case cannot run here.
@@ -34,6 +41,7 @@ impl Suite {
         Self {
             runtime: Arc::new(Runtime::new().unwrap()),
             trials: Vec::new(),
+            finally: Vec::new(),
         }
     }
 
@@ -69,12 +77,31 @@ impl Suite {
         self.trials.push(Trial::ignorable_test(name, run));
     }
 
-    /// Runs them, as the command line asks.
+    /// Does this after the last case, whatever became of the cases.
+    pub fn finally(&mut self, work: impl FnOnce() + 'static) {
+        self.finally.push(Box::new(work));
+    }
+
+    /// Runs them side by side, as the command line asks.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        self.run_with(AT_A_TIME)
+    }
+
+    /// Runs them one after the other, in the order in which they were added: they share something.
+    #[must_use]
+    pub fn run_in_turn(self) -> ExitCode {
+        self.run_with(1)
+    }
+
+    fn run_with(self, threads: usize) -> ExitCode {
         let mut arguments = Arguments::from_args();
-        arguments.test_threads.get_or_insert(AT_A_TIME);
-        libtest_mimic::run(&arguments, self.trials).exit_code()
+        arguments.test_threads.get_or_insert(threads);
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        for work in self.finally {
+            work();
+        }
+        conclusion.exit_code()
     }
 }
 

@@ -1,10 +1,9 @@
 //! Secrets that cannot work: the rollout stops, old pods serve on, and the log says why in one line.
 
+use ask2do_token_tests::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 use ask2do_token_tests::suite::Suite;
 use ask2do_token_tests::until;
 use serde_json::Value;
-
-use crate::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 
 pub(crate) fn cases(suite: &mut Suite) {
     case_of_each_helm(

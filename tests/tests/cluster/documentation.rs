@@ -1,8 +1,9 @@
 //! The commands of docs/kubernetes.md, as written.
 
+use ask2do_token_tests::cluster::{
+    Helm, Namespace, case_of_each_helm, helms, marked, remove, restrict, shell,
+};
 use ask2do_token_tests::suite::Suite;
-
-use crate::cluster::{Helm, Namespace, case_of_each_helm, helms, marked, remove, restrict, shell};
 
 const PAGE: &str = "docs/kubernetes.md";
 

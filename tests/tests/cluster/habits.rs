@@ -1,10 +1,9 @@
 //! Clusters with habits of their own.
 
 use ask2do_token_tests::binaries::workspace;
+use ask2do_token_tests::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 use ask2do_token_tests::suite::Suite;
 use serde_json::Value;
-
-use crate::cluster::{Namespace, SMALL, case_of_each_helm, value_set};
 
 /// Somebody who may do everything in one namespace, and nothing anywhere else.
 const TENANT: &str = "ask2do-tenant";

@@ -1,10 +1,9 @@
 //! Install, upgrade, test, uninstall.
 
 use ask2do_token_tests::binaries::workspace;
+use ask2do_token_tests::cluster::{Namespace, RELEASE, SMALL, case_of_each_helm, value_set};
 use ask2do_token_tests::suite::Suite;
 use serde_json::Value;
-
-use crate::cluster::{Namespace, RELEASE, SMALL, case_of_each_helm, value_set};
 
 /// The gateway beside the demonstration's service. Nobody is asked about a call without a session.
 const WITH_GATEWAY: &[&str] = &[

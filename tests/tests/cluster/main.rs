@@ -12,7 +12,6 @@
 )]
 
 mod bad_input;
-mod cluster;
 mod documentation;
 mod habits;
 mod life;

@@ -1,30 +1,32 @@
-//! The cluster, by the commands that an operator has.
+//! A Kubernetes cluster, by the commands that an operator has.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use ask2do_token_tests::binaries::{binary, workspace};
-use ask2do_token_tests::suite::{CannotRun, Suite};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::binaries::{binary, workspace};
+use crate::suite::{CannotRun, Suite};
+
 /// What the release is called in every namespace; the value sets' Secrets are named after it.
-pub(crate) const RELEASE: &str = "ask2do-token";
+pub const RELEASE: &str = "ask2do-token";
 
 /// The longest that a rollout may take here.
 const ROLLOUT: &str = "180s";
 
 /// So that the cases have room beside each other on a small node.
-pub(crate) const SMALL: &str =
-    "--set=server.resources.requests.cpu=5m,gateway.resources.requests.cpu=5m";
+pub const SMALL: &str = "--set=server.resources.requests.cpu=5m,gateway.resources.requests.cpu=5m";
 
 /// One helm, called after its file: `helm-3`.
 #[derive(Clone, Debug)]
-pub(crate) struct Helm {
-    pub(crate) path: PathBuf,
-    pub(crate) name: String,
+pub struct Helm {
+    /// The program.
+    pub path: PathBuf,
+    /// What it is called.
+    pub name: String,
 }
 
 impl Helm {
@@ -39,7 +41,7 @@ impl Helm {
 }
 
 /// Adds a case for each helm. Without a cluster or a helm there is one that says so.
-pub(crate) fn case_of_each_helm(
+pub fn case_of_each_helm(
     suite: &mut Suite,
     name: &str,
     case: impl AsyncFn(Helm) + Clone + Send + 'static,
@@ -57,7 +59,11 @@ pub(crate) fn case_of_each_helm(
 }
 
 /// All helms, where there is a cluster.
-pub(crate) fn helms() -> Result<Vec<Helm>, CannotRun> {
+///
+/// # Errors
+///
+/// There is no cluster, or what speaks to it is missing.
+pub fn helms() -> Result<Vec<Helm>, CannotRun> {
     if std::env::var_os("KUBECONFIG").is_none() {
         return Err(CannotRun("no cluster: KUBECONFIG is not set"));
     }
@@ -94,22 +100,41 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The values under `ci/` of this name.
-pub(crate) fn value_set(name: &str) -> String {
+#[must_use]
+pub fn value_set(name: &str) -> String {
     let file = format!("helm/ci/{name}-values.yaml");
     workspace().join(file).display().to_string()
 }
 
 /// A namespace that enforces Pod Security `restricted`, and the helm that installs into it. Removed in the end.
 #[derive(Debug)]
-pub(crate) struct Namespace {
-    pub(crate) name: String,
+pub struct Namespace {
+    /// What it is called.
+    pub name: String,
     helm: Helm,
     certificates: TempDir,
 }
 
 impl Namespace {
     /// A new one, with the Secrets that the value sets name: all certificates are of one throwaway CA.
-    pub(crate) fn new(helm: &Helm, purpose: &str) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[must_use]
+    pub fn new(helm: &Helm, purpose: &str) -> Self {
+        let namespace = Self::empty(helm, purpose);
+        namespace.make_certificates();
+        namespace
+    }
+
+    /// A new one with nothing in it.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[must_use]
+    pub fn empty(helm: &Helm, purpose: &str) -> Self {
         let name = format!("ask2do-test-{purpose}-{}-{}", helm.name, std::process::id());
         kubectl(&["create", "namespace", &name]);
         let namespace = Self {
@@ -117,13 +142,8 @@ impl Namespace {
             helm: helm.to_owned(),
             certificates: tempfile::tempdir().unwrap(),
         };
-        namespace.restrict();
-        namespace.make_certificates();
+        restrict(&namespace.name);
         namespace
-    }
-
-    fn restrict(&self) {
-        restrict(&self.name);
     }
 
     fn make_certificates(&self) {
@@ -173,7 +193,11 @@ impl Namespace {
     }
 
     /// A Secret with this certificate, this key, and the CA.
-    pub(crate) fn pair(&self, secret: &str, certificate: &str, key: &str) {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn pair(&self, secret: &str, certificate: &str, key: &str) {
         self.kubectl(&[
             "create",
             "secret",
@@ -201,44 +225,78 @@ impl Namespace {
     }
 
     /// `helm VERB RELEASE CHART`, and waits until all that it makes is ready: what it says.
-    pub(crate) fn helm_and_wait(&self, verb: &str, arguments: &[&str]) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn helm_and_wait(&self, verb: &str, arguments: &[&str]) -> String {
         let chart = workspace().join("helm").display().to_string();
         let own = [verb, RELEASE, &chart, "--wait", "--timeout", ROLLOUT];
         self.helm(&[&own, arguments, &[SMALL]].concat())
     }
 
     /// Runs helm here.
-    pub(crate) fn helm(&self, arguments: &[&str]) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn helm(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
         run(Command::new(&self.helm.path).args(arguments))
             .unwrap_or_else(|error| panic!("{error}\n{}", self.state()))
     }
 
     /// Runs helm here, which must fail: what it says.
-    pub(crate) fn helm_fails(&self, arguments: &[&str]) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn helm_fails(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
         run(Command::new(&self.helm.path).args(arguments)).expect_err("helm is content")
     }
 
     /// Runs a line of a page in a folder, where `helm` is this helm and `ask2do-token` this checkout's.
-    pub(crate) fn shell(&self, folder: &Path, line: &str) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    ///
+    /// # Errors
+    ///
+    /// It did not end well.
+    ///
+    /// # Panics
+    ///
+    /// When the folder cannot be prepared.
+    pub fn shell(&self, folder: &Path, line: &str) -> String {
         shell(&self.helm, folder, line).unwrap_or_else(|error| panic!("{error}\n{}", self.state()))
     }
 
     /// Runs kubectl here.
-    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
         kubectl(&[&["--namespace", &self.name], arguments].concat())
     }
 
     /// The objects of these kinds.
-    pub(crate) fn list(&self, kinds: &str) -> Vec<Value> {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn list(&self, kinds: &str) -> Vec<Value> {
         let json = self.kubectl(&["get", kinds, "--output", "json"]);
         let list: Value = serde_json::from_str(&json).unwrap();
         list["items"].as_array().unwrap().clone()
     }
 
     /// What there is to see when something did not come up.
-    fn state(&self) -> String {
+    #[must_use]
+    pub fn state(&self) -> String {
         [
             "get pods,deployments",
             "get events --sort-by=.lastTimestamp",
@@ -261,20 +319,24 @@ impl Drop for Namespace {
 }
 
 /// Makes a namespace refuse pods that are not hardened.
-pub(crate) fn restrict(namespace: &str) {
+///
+/// # Panics
+///
+/// When there is none of that name.
+pub fn restrict(namespace: &str) {
     let label = "pod-security.kubernetes.io/enforce=restricted";
     kubectl(&["label", "namespace", namespace, label]);
 }
 
 /// Removes a namespace and all in it.
-pub(crate) fn remove(namespace: &str, wait: &str) {
+pub fn remove(namespace: &str, wait: &str) {
     let delete = ["delete", "namespace", namespace, "--ignore-not-found", wait];
     // What cannot be removed is said by the test that finds it.
     _ = run(Command::new("kubectl").args(delete));
 }
 
 /// Runs a line in a folder with this helm and the checkout's own command line in `PATH`.
-pub(crate) fn shell(helm: &Helm, folder: &Path, line: &str) -> Result<String, String> {
+pub fn shell(helm: &Helm, folder: &Path, line: &str) -> Result<String, String> {
     let programs = folder.join("bin");
     if !programs.exists() {
         std::fs::create_dir(&programs).unwrap();
@@ -292,7 +354,12 @@ pub(crate) fn shell(helm: &Helm, folder: &Path, line: &str) -> Result<String, St
 }
 
 /// The block of a page that stands below this mark.
-pub(crate) fn marked(page: &str, mark: &str) -> String {
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn marked(page: &str, mark: &str) -> String {
     let page = std::fs::read_to_string(workspace().join(page)).unwrap();
     let mark = format!("<!-- test: {mark} -->\n```");
     let (_, rest) = page
@@ -307,7 +374,15 @@ fn kubectl(arguments: &[&str]) -> String {
 }
 
 /// Runs a command: its output, or what it was and what it said.
-pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+///
+/// # Errors
+///
+/// It did not end well.
+///
+/// # Panics
+///
+/// When there is no such program.
+pub fn run(command: &mut Command) -> Result<String, String> {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
