@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cloud;
+mod load;
 mod panel;
 
 use std::ffi::OsString;
@@ -41,6 +42,10 @@ enum Command {
     /// Runs the simulated cloud alone
     #[command(after_help = cloud::scenarios())]
     Cloud(cloud::Options),
+
+    /// Makes calls at a fixed rate, and counts each of them
+    #[command(after_help = load::PAGES)]
+    Load(load::Options),
 
     /// Runs the real server
     #[command(hide = true)]
@@ -87,6 +92,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Cloud(options)) => {
             on_a_runtime("ask2do-cloud-simulated", cloud::run(options))
         }
+        Some(Command::Load(options)) => on_a_runtime("ask2do-load", load::run(options)),
         Some(Command::Server(arguments)) => return Ok(ask2do_token_server::run(&arguments)),
         Some(Command::Gateway(arguments)) => return Ok(ask2do_token_gateway::run(&arguments)),
         Some(Command::Panel(options)) => on_a_runtime("ask2do-demo-panel", panel::run(options)),

@@ -11,6 +11,7 @@ pub mod cloud;
 mod demo;
 pub mod folder;
 mod lifeline;
+mod load;
 mod origin;
 mod panel;
 mod ports;

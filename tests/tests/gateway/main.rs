@@ -10,6 +10,7 @@
 mod behind;
 mod check;
 mod drain;
+mod load;
 mod sites;
 mod tls;
 mod told;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     behind::add(&mut suite);
     check::add(&mut suite);
     drain::add(&mut suite);
+    load::add(&mut suite);
     sites::add(&mut suite);
     tls::add(&mut suite);
     told::add(&mut suite);
