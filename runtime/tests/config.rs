@@ -307,7 +307,7 @@ fn mistakes_of_every_layer_are_reported_also_where_a_later_one_overrides() {
             "server.toml:4: grpc.connections: found 0; allowed: a whole number, 1 to 65536",
             r#"ASK2DO_GRPC__CONNECTIONS: grpc.connections: found "many"; allowed: a whole number, 1 to 65536"#,
             "ASK2DO_SESSION__FORWARD__TIMEOUT: session.forward.timeout: unknown key; known here: url",
-            "--set : not understood; allowed: KEY=VALUE, such as grpc.listen=0.0.0.0:8443",
+            "--set : not understood; allowed: KEY=VALUE, such as admin.listen=127.0.0.1:9090",
             "--set colour: colour: unknown key; known here: allow_any_caller, grpc, cloud, session, callers",
             "--set grpc.connections: grpc.connections: found 65537; allowed: a whole number, 1 to 65536",
         ]

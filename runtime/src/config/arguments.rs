@@ -12,7 +12,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Sets one key over the file and the environment: grpc.listen=0.0.0.0:8443 (repeatable; TOML, or else text)
+    /// Sets one key over the file and the environment: admin.listen=127.0.0.1:9090 (repeatable; TOML, or else text)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 

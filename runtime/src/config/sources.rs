@@ -238,7 +238,7 @@ fn parse_assignment(assignment: &str, mistakes: &mut Mistakes) -> Option<Node> {
             Origin::Argument(key),
             "",
             "not understood",
-            "allowed: KEY=VALUE, such as grpc.listen=0.0.0.0:8443",
+            "allowed: KEY=VALUE, such as admin.listen=127.0.0.1:9090",
         ));
         return None;
     };
