@@ -66,7 +66,8 @@ impl Origin {
         let same_port = match port {
             // `panel.example:` has an empty port, which is the default one.
             "" | ":" => self.port == self.default_port(),
-            _ => host.port_u16() == Some(self.port),
+            // A user that is called like the host leaves its `@` here.
+            _ => port.starts_with(':') && host.port_u16() == Some(self.port),
         };
         same_port && host.host().eq_ignore_ascii_case(&self.host)
     }
@@ -196,6 +197,11 @@ mod tests {
             ("https://evil-panel.example", "panel.example", false),
             ("https://panel.example.evil", "panel.example", false),
             ("https://panel.example", "x@panel.example", false),
+            (
+                "https://panel.example",
+                "panel.example@panel.example:443",
+                false,
+            ),
             ("https://panel.example", "panel.example:", true),
             ("https://panel.example", "panel.example:65536", false),
             ("http://[::1]:8080", "[::1]:8080", true),
