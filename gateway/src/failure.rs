@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// §5 of the design, as data: status, error, whether `Retry-After` is there.
+    /// The table of docs/gateway.md as data: status, error, whether `Retry-After` is there.
     fn expected(reason: Reason) -> (u16, &'static str, bool) {
         match reason {
             Reason::RoleNotAllowed => (403, "role not allowed", false),

@@ -261,14 +261,6 @@ impl Namespace {
     /// # Panics
     ///
     /// When that fails.
-    ///
-    /// # Errors
-    ///
-    /// It did not end well.
-    ///
-    /// # Panics
-    ///
-    /// When the folder cannot be prepared.
     pub fn shell(&self, folder: &Path, line: &str) -> String {
         shell(&self.helm, folder, line).unwrap_or_else(|error| panic!("{error}\n{}", self.state()))
     }
@@ -336,6 +328,14 @@ pub fn remove(namespace: &str, wait: &str) {
 }
 
 /// Runs a line in a folder with this helm and the checkout's own command line in `PATH`.
+///
+/// # Errors
+///
+/// It did not end well.
+///
+/// # Panics
+///
+/// When the folder cannot be prepared.
 pub fn shell(helm: &Helm, folder: &Path, line: &str) -> Result<String, String> {
     let programs = folder.join("bin");
     if !programs.exists() {

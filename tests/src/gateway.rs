@@ -62,7 +62,7 @@ impl Setup {
             .set("service.endpoint", &format!("https://{grpc}"))
             .set("session.mode", "forward")
             .set("session.forward.url", &format!("http://{panel}/whoami"))
-            // These machines are noisy.
+            // A busy machine is no panel that hangs.
             .set("session.forward.timeout", "5s")
     }
 

@@ -56,7 +56,7 @@ impl<M: Mint> MintToken<M> {
         }
     }
 
-    /// The order in which a call is refused: §5 of the design, and the contract.
+    /// The order in which a call is refused: the contract has it too.
     async fn decide<B>(
         &self,
         call: &mut Call<'_>,
