@@ -285,11 +285,9 @@ async fn build(framework: &Framework) -> Result<PathBuf, CannotRun> {
     if !has_tool.await.unwrap().success() {
         return Err(CannotRun(framework.missing));
     }
-    let cache = std::env::var_os("ASK2DO_CI_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/ask2do-token"),
-        PathBuf::from,
-    );
-    let folder = cache.join("panels").join(framework.name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("panels")
+        .join(framework.name);
     let panels = workspace().join("tests/panels");
     place(&panels.join(framework.name), &folder, &mut Vec::new());
     let built = Command::new(panels.join("build"))
