@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         shown,
     );
     suite.case(
-        "a_thousand_strings_of_a_callers_choice_make_no_new_series",
+        "a_thousand_strings_of_a_callers_choice_make_no_label_grow",
         hostile,
     );
     suite.case_where_possible("promtool_finds_no_fault_with_rules_and_their_tests", rules);
@@ -680,8 +680,12 @@ async fn hostile() {
         join_all((first..first + 20).map(&everything)).await;
     }
     join_all((1..=20).map(&stranger)).await;
-    assert_eq!(series(server.admin).await, of_server);
-    assert_eq!(series(gateway.admin).await, of_gateway);
+    for (admin, before) in [(server.admin, of_server), (gateway.admin, of_gateway)] {
+        // A busy machine may bring a timeout's or a retry's first one; strings would bring hundreds.
+        let after = series(admin).await;
+        let new: Vec<_> = after.difference(&before).collect();
+        assert!(new.len() < STRINGS / 50, "{new:?}");
+    }
     for admin in [server.admin, gateway.admin] {
         let text = admin::get_as(admin, "/metrics", "application/openmetrics-text").await;
         assert!(!text.contains("hostile"), "{text}");

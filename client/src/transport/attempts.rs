@@ -119,12 +119,17 @@ impl<C: Connect> Attempts<C> {
             }
             match progress.next(&outcome) {
                 Next::Move => progress.moves += 1,
-                Next::Renew if self.retries => {
-                    tracing::info!(address = %member.address, "certificate rejected: connects anew");
-                    progress.demand.dialed_after = Some(self.balancer.tick());
-                    progress.rejected = outcome.ok();
+                Next::Renew => {
+                    let now = self.balancer.tick();
+                    // Also for the calls after this one.
                     self.credentials.reread().await;
                     member.retire();
+                    if !self.retries {
+                        return outcome;
+                    }
+                    tracing::info!(address = %member.address, "certificate rejected: connects anew");
+                    progress.demand.dialed_after = Some(now);
+                    progress.rejected = outcome.ok();
                 }
                 Next::Retry if self.retries && self.budget.withdraw() => {
                     tracing::info!(address = %member.address, "retries once");
@@ -132,7 +137,7 @@ impl<C: Connect> Attempts<C> {
                     progress.demand.other_than = Some(member.address);
                     tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
                 }
-                Next::Renew | Next::Retry | Next::Return => return outcome,
+                Next::Retry | Next::Return => return outcome,
             }
         }
     }
