@@ -3,10 +3,12 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ask2do_token_tests::admin::sample;
 use ask2do_token_tests::binaries::workspace;
@@ -39,7 +41,10 @@ pub(crate) struct Installation {
 impl Installation {
     /// Installs everything, and waits until calls succeed.
     pub(crate) async fn new(helms: &[Helm]) -> Self {
-        let namespace = Namespace::empty(&helms[0], "operations");
+        // The one of a case that failed may be on its way out still.
+        static MADE: AtomicUsize = AtomicUsize::new(1);
+        let purpose = format!("operations-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let namespace = Namespace::empty(&helms[0], &purpose);
         let folder = tempfile::tempdir().unwrap();
         let programs = folder.path().join("bin");
         std::fs::create_dir(&programs).unwrap();
@@ -277,6 +282,21 @@ impl Installation {
             .collect()
     }
 
+    /// Starts what listens, and says where first.
+    pub(crate) fn listening(&self, script: &str) -> (Listening, SocketAddr) {
+        let mut child = self.start(script, ("_", ""));
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        output.read_line(&mut said).unwrap();
+        let listening = Listening {
+            child,
+            _output: output,
+        };
+        let address = said.split_whitespace().find_map(|word| word.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{script}: {said}"));
+        (listening, address)
+    }
+
     /// The certificate that a pod serves now.
     pub(crate) async fn served(&self, pod: &Pod) -> Vec<u8> {
         let read = |name| std::fs::read_to_string(self.file(name)).unwrap();
@@ -286,13 +306,7 @@ impl Installation {
         };
         let caller = Caller::new(&self.servers.pem(), Some(&panel));
         let forward = format!("exec kubectl port-forward pod/{} :8443", pod.name);
-        let mut child = Ended(self.start(&forward, ("_", "")));
-        let mut said = String::new();
-        BufReader::new(child.0.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        let address = said.split(' ').find_map(|word| word.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("kubectl port-forward: {said}"));
+        let (_forward, address) = self.listening(&forward);
         let stream = caller.handshake(address).await.unwrap();
         let chain = stream.get_ref().1.peer_certificates().unwrap();
         chain[0].to_vec()
@@ -307,13 +321,16 @@ impl Drop for Installation {
     }
 }
 
-/// A process that ends with what wanted it.
-struct Ended(std::process::Child);
+/// A process that ends with what wanted it. What it goes on to write must not meet a closed pipe.
+pub(crate) struct Listening {
+    child: std::process::Child,
+    _output: BufReader<ChildStdout>,
+}
 
-impl Drop for Ended {
+impl Drop for Listening {
     fn drop(&mut self) {
         // It may have ended already.
-        _ = self.0.kill();
-        _ = self.0.wait();
+        _ = self.child.kill();
+        _ = self.child.wait();
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ask2do_token_tests::exchange::Exchange;
 use ask2do_token_tests::pki::Leaf;
 use ask2do_token_tests::suite::Suite;
 use ask2do_token_tests::until_within;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::installation::{Installation, KEYS};
@@ -45,7 +47,7 @@ pub(crate) fn reloads(file: &str) -> String {
 async fn tenant_key(installation: &mut Installation) {
     let pods = installation.pods_of("server");
     let before = installation.metrics(&pods, &reloads("tenant_key"));
-    assert!(is_taken(installation, KEYS[0]));
+    assert!(is_taken(installation, KEYS[0]).await);
     installation
         .disrupt("tenant key", Pods::Stay, async |installation| {
             installation.write("tenant-key", KEYS[1]);
@@ -59,27 +61,27 @@ async fn tenant_key(installation: &mut Installation) {
             installation.write("keys", KEYS[1]);
             installation.replace_secret("generic cloud-keys --from-file=keys=keys");
             until_within(ARRIVAL, "the cloud refuses the old key", async || {
-                (!is_taken(installation, KEYS[0])).then_some(())
+                (!is_taken(installation, KEYS[0]).await).then_some(())
             })
             .await;
         })
         .await;
 }
 
-/// Whether the cloud takes this key. Of its 401, kubectl shows no more than that it is one.
-fn is_taken(installation: &Installation, key: &str) -> bool {
-    let request = json!({"tenantKey": key, "panelUser": {"id": "42", "role": "admin"}});
-    installation.write("request.json", &request.to_string());
+/// Whether the cloud takes this key.
+async fn is_taken(installation: &Installation, key: &str) -> bool {
+    let (_proxy, address) =
+        installation.listening("exec kubectl proxy --port=0 --accept-hosts='.*'");
     let namespace = &installation.namespace.name;
-    let path =
-        format!("/api/v1/namespaces/{namespace}/pods/https:simulated-cloud:8443/proxy/auth/token");
-    let asked = installation.try_shell(&format!(
-        "kubectl create --raw {path} --filename request.json"
-    ));
-    match asked {
-        Ok(_) => true,
-        Err(refused) if refused.contains("Unauthorized") => false,
-        Err(error) => panic!("{error}"),
+    let cloud = format!("/api/v1/namespaces/{namespace}/pods/https:simulated-cloud:8443/proxy");
+    let request = json!({"tenantKey": key, "panelUser": {"id": "42", "role": "admin"}});
+    let asked = Exchange::new(Method::POST, &format!("{cloud}/auth/token"))
+        .header("content-type", "application/json")
+        .body(request.to_string());
+    match asked.send(address).await.unwrap().status {
+        StatusCode::OK => true,
+        StatusCode::UNAUTHORIZED => false,
+        other => panic!("the cloud answers {other}"),
     }
 }
 
