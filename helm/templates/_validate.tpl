@@ -109,6 +109,9 @@
 {{- fail (printf "gateway.config.session.header.trusted_cidrs holds %q: every process at a trusted address can be any user; name networks of at most a /%d, or use client_ca_file and proxy_sans" $cidr $least) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $session.mode "header") (dig "header" "trusted_cidrs" (list) $session) .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayFrom) -}}
+{{- fail "networkPolicy.gatewayFrom is empty: with session.header.trusted_cidrs every pod at those addresses that reaches the gateway can be any user; name the proxy's peers (podSelector, namespaceSelector or ipBlock)" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A certificate comes from a Secret, from cert-manager or from a volume: (dict "path" .. "of" .. "what" ..) */}}

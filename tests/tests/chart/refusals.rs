@@ -168,6 +168,15 @@ const REFUSALS: &[Refusal] = &[
         r#"trusted_cidrs holds "::/0""#,
     ),
     (
+        "every pod that reaches the gateway a trusted proxy",
+        "gateway",
+        &[
+            r#"gateway.config.session={"mode":"header","header":{"id_header":"X-Id","role_header":"X-Role","trusted_cidrs":["10.0.0.0/8"]}}"#,
+            "networkPolicy.gatewayFrom=[]",
+        ],
+        "networkPolicy.gatewayFrom is empty: with session.header.trusted_cidrs every pod",
+    ),
+    (
         "a route without the gateway",
         "minimal",
         &[r#"ingress={"enabled":true,"host":"panel.example"}"#],
