@@ -21,6 +21,9 @@ mod serve;
 
 /// The largest header of a request: its names and values, in bytes.
 pub const HEADER_BYTES: usize = 16 * 1024;
+/// The most header fields of a request: as many as hyper takes over HTTP/1.1. Over HTTP/2 each of 990 costs its peer
+/// one byte, and this side some eighty.
+const HEADER_FIELDS: usize = 100;
 /// The largest body of a request, in bytes. The endpoint reads nothing from it.
 pub const BODY_BYTES: usize = 4 * 1024;
 
@@ -199,6 +202,7 @@ pub fn router<S: SessionCheck, M: Minter>(
     endpoint.allow_headers = answer::allow_headers(&sessions.credential_headers());
     let serving = Arc::new(Serving {
         permits: Semaphore::new(endpoint.in_flight),
+        bodies: Semaphore::new(endpoint.in_flight),
         endpoint,
         sessions,
         minter,
@@ -230,6 +234,8 @@ pub fn application<S: SessionCheck, M: Minter>(
 struct Serving<S, M> {
     endpoint: Endpoint,
     permits: Semaphore,
+    /// As many requests may wait for the rest of their body, which none needs to have.
+    bodies: Semaphore,
     sessions: S,
     minter: M,
 }

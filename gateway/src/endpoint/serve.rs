@@ -17,7 +17,7 @@ use opentelemetry_semantic_conventions::attribute::{
 use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 
 use super::answer::Outcome;
-use super::{BODY_BYTES, Endpoint, HEADER_BYTES, Serving};
+use super::{BODY_BYTES, Endpoint, HEADER_BYTES, HEADER_FIELDS, Serving};
 use crate::failure::Failure;
 use crate::minter::{MintedToken, Minter};
 use crate::origin::only;
@@ -42,7 +42,8 @@ impl<S: SessionCheck, M: Minter> Serving<S, M> {
 
     async fn outcome(&self, request: &Parts, body: Body) -> Result<Outcome, Failure> {
         let preflight = self.check_method(request)?;
-        check_size(request, body).await?;
+        check_header_size(request)?;
+        self.read_away(body).await?;
         if preflight {
             return match self.endpoint.guard.allowed_origin(&request.headers) {
                 Some(_) => Ok(Outcome::Preflight),
@@ -60,6 +61,16 @@ impl<S: SessionCheck, M: Minter> Serving<S, M> {
         let _in_flight = self.endpoint.metrics.begin();
         let user = self.user(request).await.map_err(Failure::Session)?;
         self.mint(&user).await.map(Outcome::Minted)
+    }
+
+    /// Reads the body away, which nobody needs, where there is one. Whoever is slow with theirs holds all that a request
+    /// takes meanwhile, and before anybody knows who it is: no more than so many may.
+    async fn read_away(&self, body: Body) -> Result<(), Failure> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        let _reading = self.bodies.try_acquire().map_err(|_| Failure::Overloaded)?;
+        read_away(body).await
     }
 
     /// Whether the request is a preflight; else it has a method that is served.
@@ -221,16 +232,17 @@ fn log(failure: &Failure, request: &HeaderMap) {
     }
 }
 
-async fn check_size(request: &Parts, body: Body) -> Result<(), Failure> {
+fn check_header_size(request: &Parts) -> Result<(), Failure> {
     let header: usize = request
         .headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if header + request.uri.path().len() + request.uri.query().map_or(0, str::len) > HEADER_BYTES {
+    let target = request.uri.path().len() + request.uri.query().map_or(0, str::len);
+    if header + target > HEADER_BYTES || request.headers.len() > HEADER_FIELDS {
         return Err(Failure::HeaderTooLarge);
     }
-    read_away(body).await
+    Ok(())
 }
 
 /// Reads the body, which nobody needs, so that the connection can be used again. Nothing of it is kept.

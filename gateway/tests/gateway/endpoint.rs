@@ -205,6 +205,38 @@ async fn headers_are_read_up_to_16_kib() {
 }
 
 #[tokio::test]
+async fn a_request_has_at_most_100_header_fields() {
+    let ask_with = async |fields: usize| {
+        let mut request = widget(&[LOGGED_IN]);
+        let missing = fields - request.headers().len();
+        for _ in 0..missing {
+            request.headers_mut().append("x-many", "".parse().unwrap());
+        }
+        ask(request).await.0
+    };
+    assert_eq!(ask_with(100).await.status, 200);
+    assert_refused(&ask_with(101).await, 431, "REQUEST_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn peers_that_are_slow_with_their_bodies_hold_up_nobody_who_has_none() {
+    let router = application(
+        endpoint().in_flight(1),
+        FakeSessions::default(),
+        FakeMinter::default(),
+    );
+    let slow = || {
+        let (head, _) = widget(&[LOGGED_IN]).into_parts();
+        let never = stream::pending::<Result<Bytes, std::io::Error>>();
+        Request::from_parts(head, Body::from_stream(never))
+    };
+    let mut waiting = Box::pin(call(&router, slow()));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    assert_refused(&call(&router, slow()).await, 503, "OVERLOADED");
+    assert_eq!(call(&router, widget(&[LOGGED_IN])).await.status, 200);
+}
+
+#[tokio::test]
 async fn the_order_is_path_method_size_cross_site_session() {
     // Each request is wrong in all that comes after, too.
     let all_wrong = |path: &str, method: Method, body: usize, site: &str| {
