@@ -7,7 +7,8 @@
 //!   at most [`Options::pending`]: one more closes the one that has been silent longest, so that silent
 //!   peers cannot keep others out.
 //! - **Connections** that have spoken: at most [`Options::connections`]. One more closes the one that
-//!   has been without a request longest, if that is a second or more, or else one whose requests are stuck
+//!   has been without a request longest, if that is
+//!   [`Options::idle_to_make_room`] or more, or else one whose requests are stuck
 //!   for a minute (their answers are not read); if all are busy the new one is closed, so that its client tries another instance at once instead of waiting in a queue
 //!   that nobody sees.
 //! - **Age**: after [`Options::max_age`] (±10 %) a connection gets GOAWAY and ends with its last request,
@@ -73,6 +74,9 @@ pub struct Options {
     /// HTTP/1: the longest time from the connection's start, or the end of a request, to the end of the next
     /// request's header.
     pub header: Duration,
+    /// At the limit a connection makes room that has been without a request for this long: its client may be about to
+    /// send the next one.
+    pub idle_to_make_room: Duration,
     /// HTTP/2: how often a PING asks whether the peer is alive.
     pub ping_interval: Duration,
     /// HTTP/2: how long its answer may take.
@@ -99,6 +103,7 @@ impl Options {
             first_bytes: Duration::from_secs(10),
             // Longer than the 60 s for which common proxies keep an idle connection, so that they close first.
             header: Duration::from_secs(75),
+            idle_to_make_room: Duration::from_secs(1),
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
             streams: 100,
@@ -108,10 +113,14 @@ impl Options {
         }
     }
 
-    /// The admin port's: HTTP/1.1, a handful of connections.
+    /// The admin port's: HTTP/1.1, a handful of connections. Its answers take no time, so that any connection between
+    /// two requests makes room: else whoever keeps some of them lively would keep the kubelet's probes out.
     #[must_use]
     pub fn admin() -> Self {
-        Self::new(Protocols::Http1, 64, None)
+        Self {
+            idle_to_make_room: Duration::ZERO,
+            ..Self::new(Protocols::Http1, 64, None)
+        }
     }
 }
 

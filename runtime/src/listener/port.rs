@@ -41,7 +41,7 @@ impl<A: Acceptor, M> Port<A, M> {
         stop: Stop,
     ) -> Self {
         Self {
-            table: Table::new(options.pending, options.connections, metrics.clone()),
+            table: Table::new(&options, metrics.clone()),
             http: Http::new(&options),
             options,
             metrics,

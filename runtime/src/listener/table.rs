@@ -8,11 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Options;
 use super::metrics::{Held, Port};
-
-/// A connection that was without a request for less than this is not asked to make room: its client
-/// may be about to send the next one.
-const IDLE_TO_MAKE_ROOM: Duration = Duration::from_secs(1);
 
 /// A connection whose requests neither began nor ended for this long is stuck: no request here takes a
 /// minute, but a peer can leave an answer unread for as long as it likes.
@@ -24,6 +21,7 @@ pub(super) struct Table {
     peers: Mutex<Peers>,
     max_pending: usize,
     max_open: usize,
+    idle_to_make_room: Duration,
     began: Instant,
     metrics: Port,
 }
@@ -80,11 +78,12 @@ pub(super) struct MadeRoom(pub(super) bool);
 pub(super) struct AllBusy;
 
 impl Table {
-    pub(super) fn new(max_pending: usize, max_open: usize, metrics: Port) -> Arc<Self> {
+    pub(super) fn new(options: &Options, metrics: Port) -> Arc<Self> {
         Arc::new(Self {
             peers: Mutex::default(),
-            max_pending: max_pending.max(1),
-            max_open: max_open.max(1),
+            max_pending: options.pending.max(1),
+            max_open: options.connections.max(1),
+            idle_to_make_room: options.idle_to_make_room,
             began: Instant::now(),
             metrics,
         })
@@ -123,11 +122,11 @@ impl Table {
 
 impl Peers {
     /// Takes the connection out that has been idle longest, where it is idle long enough; else a stuck one.
-    fn evict_idle(&mut self, now: u64) -> MadeRoom {
+    fn evict_idle(&mut self, now: u64, idle_enough: Duration) -> MadeRoom {
         let idlest = self
             .open
             .iter()
-            .filter_map(|(id, activity)| Some((activity.expendable(now)?, *id)))
+            .filter_map(|(id, activity)| Some((activity.expendable(now, idle_enough)?, *id)))
             .max()
             .map(|(_, id)| id);
         let evicted = idlest.and_then(|id| self.open.remove(&id));
@@ -151,9 +150,9 @@ impl Activity {
     }
 
     /// Orders the connections that may be asked to make room: the idle ones after the stuck ones.
-    fn expendable(&self, now: u64) -> Option<(bool, Duration)> {
+    fn expendable(&self, now: u64, idle_enough: Duration) -> Option<(bool, Duration)> {
         match self.idle_for(now) {
-            Some(idle) => (idle >= IDLE_TO_MAKE_ROOM).then_some((true, idle)),
+            Some(idle) => (idle >= idle_enough).then_some((true, idle)),
             None => {
                 let stuck = self.unchanged_for(now);
                 (stuck >= STUCK_TO_MAKE_ROOM).then_some((false, stuck))
@@ -180,7 +179,7 @@ impl Pending {
         let mut peers = table.lock();
         let mut made_room = MadeRoom(false);
         if peers.open.len() >= table.max_open {
-            made_room = peers.evict_idle(now);
+            made_room = peers.evict_idle(now, table.idle_to_make_room);
             if made_room == MadeRoom(false) {
                 return Err(AllBusy);
             }

@@ -165,6 +165,22 @@ async fn at_the_limit_the_longest_idle_connection_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_the_admin_ports_limit_a_connection_that_was_just_answered_makes_room() {
+    let one = Options {
+        connections: 1,
+        ping_interval: Duration::from_secs(24 * 3600),
+        ..Options::admin()
+    };
+    let port = Port::serve(one, Slow::none()).await;
+    let mut lively = port.connect().await;
+    lively.write_all(GET).await.unwrap();
+    answer(&mut lively).await;
+    let mut probe = port.connect().await;
+    probe.write_all(GET).await.unwrap();
+    assert!(answer(&mut probe).await.ends_with("answer"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_limit_a_new_connection_is_closed_when_all_are_busy() {
     let one = Options {
         connections: 1,
