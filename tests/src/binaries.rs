@@ -50,6 +50,15 @@ fn build() -> PathBuf {
     folder.to_owned()
 }
 
+/// A program of somebody else's, where `PATH` has it.
+#[must_use]
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
 /// The root of the checkout.
 ///
 /// # Panics

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::binaries::{binary, workspace};
+use crate::binaries::{binary, on_path, workspace};
 use crate::suite::{CannotRun, Suite};
 
 /// What the release is called in every namespace; the value sets' Secrets are named after it.
@@ -67,7 +67,7 @@ pub fn helms() -> Result<Vec<Helm>, CannotRun> {
     if std::env::var_os("KUBECONFIG").is_none() {
         return Err(CannotRun("no cluster: KUBECONFIG is not set"));
     }
-    if in_path("kubectl").is_none() {
+    if on_path("kubectl").is_none() {
         return Err(CannotRun("no kubectl in PATH"));
     }
     if !answers() {
@@ -75,7 +75,7 @@ pub fn helms() -> Result<Vec<Helm>, CannotRun> {
     }
     let helms: Vec<_> = match std::env::var_os("ASK2DO_HELM") {
         Some(list) => std::env::split_paths(&list).map(Helm::new).collect(),
-        None => in_path("helm").map(Helm::new).into_iter().collect(),
+        None => on_path("helm").map(Helm::new).into_iter().collect(),
     };
     if helms.is_empty() {
         return Err(CannotRun("no helm: set ASK2DO_HELM, or put helm into PATH"));
@@ -90,13 +90,6 @@ fn answers() -> bool {
         let ask = ["version", "--request-timeout", "20s"];
         run(Command::new("kubectl").args(ask)).is_ok()
     })
-}
-
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
 }
 
 /// The values under `ci/` of this name.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Output};
 use std::sync::Arc;
 
+use ask2do_token_tests::binaries::on_path;
 use ask2do_token_tests::demo::Demo;
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use tokio::process::Command;
@@ -88,7 +89,7 @@ struct Browser {
 
 impl Browser {
     fn find() -> Result<Self, CannotRun> {
-        let node = on_path(&["node"]).ok_or(CannotRun("there is no node on PATH"))?;
+        let node = on_path("node").ok_or(CannotRun("there is no node on PATH"))?;
         if !folder().join("node_modules/playwright-core").is_dir() {
             return Err(CannotRun(
                 "playwright-core is not installed: `npm ci --ignore-scripts` in tests/browser",
@@ -96,7 +97,11 @@ impl Browser {
         }
         let chromium = std::env::var_os("ASK2DO_CHROMIUM")
             .map(PathBuf::from)
-            .or_else(|| on_path(&["chromium", "chromium-browser", "google-chrome"]))
+            .or_else(|| {
+                ["chromium", "chromium-browser", "google-chrome"]
+                    .into_iter()
+                    .find_map(on_path)
+            })
             .ok_or(CannotRun(
                 "there is no chromium on PATH, and no ASK2DO_CHROMIUM",
             ))?;
@@ -135,14 +140,4 @@ fn succeeded(case: &str, output: &Output) -> String {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("browser")
-}
-
-fn on_path(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let candidate = |name: &&str| {
-        std::env::split_paths(&path)
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-    };
-    names.iter().find_map(candidate)
 }

@@ -18,6 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 use ask2do_token_runtime::config::Arguments;
 use ask2do_token_runtime::metrics::{Described, Metrics};
 use ask2do_token_runtime::telemetry;
+use ask2do_token_tests::binaries::on_path;
 use ask2do_token_tests::caller;
 use ask2do_token_tests::collector::Collector;
 use ask2do_token_tests::exchange::Exchange;
@@ -283,12 +284,6 @@ async fn variables() {
         .filter(|name| !documented.contains(&name.replace("OTLP_TRACES_", "OTLP_")))
         .collect();
     assert!(missing.is_empty(), "not documented: {missing:?}");
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut programs = std::env::split_paths(&path).map(|folder| folder.join(name));
-    programs.find(|program| program.is_file())
 }
 
 const NONE: CannotRun =

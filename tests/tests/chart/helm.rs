@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ask2do_token_tests::binaries::workspace;
+use ask2do_token_tests::binaries::{on_path, workspace};
 use ask2do_token_tests::suite::CannotRun;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub(crate) struct Helm(PathBuf);
 pub(crate) fn helms() -> Result<Vec<Helm>, CannotRun> {
     let helms: Vec<_> = match std::env::var_os("ASK2DO_HELM") {
         Some(list) => std::env::split_paths(&list).map(Helm).collect(),
-        None => tool("helm").map(Helm).into_iter().collect(),
+        None => on_path("helm").map(Helm).into_iter().collect(),
     };
     if helms.is_empty() {
         return Err(CannotRun("no helm: set ASK2DO_HELM, or put helm into PATH"));
@@ -31,14 +31,6 @@ pub(crate) fn helms() -> Result<Vec<Helm>, CannotRun> {
 /// Any of them: for what does not depend on helm.
 pub(crate) fn helm() -> Result<Helm, CannotRun> {
     helms().map(|mut helms| helms.remove(0))
-}
-
-/// A program in `PATH`.
-pub(crate) fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
 }
 
 impl Helm {

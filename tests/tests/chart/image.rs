@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use ask2do_token_tests::binaries::workspace;
+use ask2do_token_tests::binaries::{on_path, workspace};
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use serde_json::{Value, json};
 
-use crate::helm::{chart, tool};
+use crate::helm::chart;
 
 /// Compressed, as a registry keeps it.
 const LARGEST: usize = 15_000_000;
@@ -138,7 +138,7 @@ fn build() -> Result<(), CannotRun> {
     if !folder().join("ask2do-token-server").is_file() {
         return Err(CannotRun("no static binaries: run image/build"));
     }
-    if tool("buildah").is_none() && tool("docker").is_none() {
+    if on_path("buildah").is_none() && on_path("docker").is_none() {
         return Err(CannotRun("neither docker nor buildah in PATH"));
     }
     let script = workspace().join("image/build");

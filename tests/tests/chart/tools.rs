@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ask2do_token_tests::binaries::on_path;
 use ask2do_token_tests::suite::{CannotRun, Suite};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::helm::{chart, documents, helm, helms, tool, value_sets};
+use crate::helm::{chart, documents, helm, helms, value_sets};
 
 /// The oldest Kubernetes that the chart is for, and the newest that it is tried on.
 const KUBERNETES: [&str; 2] = ["1.30.0", "1.34.0"];
@@ -169,7 +170,7 @@ fn text(path: &Path) -> String {
 }
 
 fn required(name: &str, without: &'static str) -> Result<PathBuf, CannotRun> {
-    tool(name).ok_or(CannotRun(without))
+    on_path(name).ok_or(CannotRun(without))
 }
 
 fn variable(name: &str, without: &'static str) -> Result<std::ffi::OsString, CannotRun> {

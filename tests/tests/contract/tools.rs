@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ask2do_token_tests::binaries::on_path;
 use ask2do_token_tests::suite::CannotRun;
 use tokio::process::Command;
 
@@ -13,11 +14,7 @@ pub(crate) struct Said {
 
 /// The program of this name on PATH.
 pub(crate) fn find(name: &str, missing: &'static str) -> Result<PathBuf, CannotRun> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-        .ok_or(CannotRun(missing))
+    on_path(name).ok_or(CannotRun(missing))
 }
 
 /// Runs it in `folder` to its end.

@@ -36,7 +36,8 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.case("behind::without_a_session_nobody_is_asked", no_session);
 }
 
-async fn whole() -> (World, Server, Panel, Gateway) {
+/// A panel whose users are who they say, and all that stands behind its gateway, warm.
+pub(crate) async fn whole() -> (World, Server, Panel, Gateway) {
     let world = World::new().await;
     let server = world.server().start().await;
     let panel = Panel::start(Whoami::Honest).await;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ask2do_token_tests::gateway::{PATH, Setup};
-use ask2do_token_tests::panel::{Panel, Whoami};
+use ask2do_token_tests::gateway::PATH;
 use ask2do_token_tests::suite::Suite;
-use ask2do_token_tests::world::World;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -18,6 +16,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::behind::whole;
+
 /// The gateway's own test has 100,000 of them, before a fake service.
 const MINTS: usize = 2_000;
 const BROWSERS: usize = 32;
@@ -28,13 +28,7 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 async fn many() {
-    let world = World::new().await;
-    let server = world.server().start().await;
-    let panel = Panel::start(Whoami::Honest).await;
-    let gateway = Setup::forward(&world, server.grpc, panel.address)
-        .start()
-        .await;
-    gateway.warm().await;
+    let (_world, _server, _panel, gateway) = whole().await;
     let next = Arc::new(AtomicUsize::new(0));
     let mut browsers = JoinSet::new();
     for _ in 0..BROWSERS {
