@@ -11,6 +11,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use ask2do_token_runtime::metrics::Metrics;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -23,6 +24,7 @@ mod sink;
 mod verify;
 mod writer;
 
+pub(crate) use chain::Hex;
 pub use chain::{InvalidKey, Key};
 pub(crate) use line::{Decision, Outcome};
 pub use sink::Output;
@@ -30,7 +32,8 @@ pub use sink::Output;
 use chain::{Chain, Seal};
 use metrics::State;
 use sink::{Sink, Tail};
-use writer::{Command, Writer};
+pub use writer::Idle;
+use writer::{Command, Waiting, Writer, Written};
 
 /// The most lines that wait to be written: about a second of what a server mints.
 const WAITING: usize = 4096;
@@ -68,43 +71,53 @@ pub struct Audit(Option<Arc<Open>>);
 struct Open {
     commands: SyncSender<Command>,
     state: Arc<State>,
+    idle: Idle,
     ids: Option<Key>,
     refuse: bool,
 }
 
 impl Audit {
     /// Begins a chain, and writes its first line. Without settings nothing is written. `/metrics` shows the
-    /// log in either case.
+    /// log in either case. Call it inside the Tokio runtime whose threads `idle` hears of.
     ///
     /// # Errors
     ///
     /// The output cannot be opened or written.
-    pub fn begin(settings: Option<Settings>, metrics: &mut Metrics) -> Result<Self, OpenError> {
+    pub fn begin(
+        settings: Option<Settings>,
+        idle: Idle,
+        metrics: &mut Metrics,
+    ) -> Result<Self, OpenError> {
         let state = Arc::new(State::default());
         state.register(metrics);
         let Some(settings) = settings else {
             return Ok(Self(None));
         };
         let (sink, tail) = Sink::open(settings.output.clone())?;
-        Self::write_to(sink, tail, settings, state)
+        Self::write_to(sink, tail, settings, idle, state)
     }
 
     fn write_to(
         sink: Sink,
         tail: Tail,
         settings: Settings,
+        idle: Idle,
         state: Arc<State>,
     ) -> Result<Self, OpenError> {
         let seal = settings.key.as_ref().map_or(Seal::Plain, Key::seal);
         let chain = Chain::begin(seal);
-        let writer = Writer::begin(sink, chain, state.clone(), tail.head, tail.is_cut)?;
+        let (written, told) = unbounded_channel();
+        let writer = Writer::begin(sink, tail, chain, state.clone(), written)?;
+        tokio::spawn(tell(told));
         let (commands, received) = sync_channel(WAITING);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run(&received))?;
+        idle.wakes(thread.thread());
         Ok(Self(Some(Arc::new(Open {
             commands,
             state,
+            idle,
             ids: settings.key.filter(|_| settings.hash_ids),
             refuse: settings.refuse,
         }))))
@@ -140,7 +153,7 @@ impl Audit {
         open.send(decision, Some(sender));
         let until = until.max(Instant::now() + LEAST_WAIT);
         match timeout_at(until, written).await {
-            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(())) => Ok(()),
             _ => Err(NotWritten),
         }
     }
@@ -181,15 +194,23 @@ pub(crate) fn hash_of(token: &str) -> String {
     line::token_hash(token).to_string()
 }
 
+/// Tells those who wait, from inside the runtime: the writer wakes it once for all lines of a write, and calls whose
+/// turn comes together are answered together.
+async fn tell(mut told: UnboundedReceiver<Written>) {
+    while let Some(written) = told.recv().await {
+        for waiting in written {
+            // Nobody may be waiting any more.
+            let _ = waiting.send(());
+        }
+    }
+}
+
 impl Open {
-    fn send(&self, decision: &Decision<'_>, waiting: Option<oneshot::Sender<bool>>) {
+    fn send(&self, decision: &Decision<'_>, waiting: Option<Waiting>) {
         let members = decision.members(self.ids.as_ref());
-        if self
-            .commands
-            .try_send(Command::Write((members, waiting)))
-            .is_err()
-        {
-            self.state.lost(1);
+        match self.commands.try_send(Command::Write((members, waiting))) {
+            Ok(()) => self.idle.line_waits(),
+            Err(_) => self.state.lost(1),
         }
     }
 }

@@ -18,7 +18,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body;
-use tracing::Instrument as _;
 
 use crate::admission::Admission;
 use crate::audit::Audit;
@@ -165,7 +164,7 @@ impl<M: Mint> Shared<M> {
         let path = path.map_or("", PathAndQuery::as_str);
         if path == MINT_TOKEN {
             let span = trace::mint_token(request.headers());
-            return self.mint_token.answer(peer, request).instrument(span).await;
+            return self.mint_token.answer(peer, request, span).await;
         }
         // Whoever has a certificate may ask for health; the rest is for callers.
         let is_health = path.starts_with(HEALTH);

@@ -63,20 +63,23 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         return audit::command::run(command);
     }
     std::panic::set_hook(Box::new(report_panic));
+    let idle = audit::Idle::default();
+    let parking = idle.clone();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(move || parking.thread_parks())
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
-    let code = runtime.block_on(run_inside(arguments));
+    let code = runtime.block_on(run_inside(arguments, idle));
     // A DNS query that hangs in a thread of its own does not hold up the end.
     runtime.shutdown_background();
     code
 }
 
-async fn run_inside(arguments: &Arguments) -> ExitCode {
+async fn run_inside(arguments: &Arguments, idle: audit::Idle) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot listen for signals: {error}")),
@@ -95,7 +98,7 @@ async fn run_inside(arguments: &Arguments) -> ExitCode {
     telemetry.register(&mut metrics);
     cloud.register(&mut metrics);
     warn_of_risks(&inputs);
-    let server = match serve::Server::bind(inputs, cloud.cloud, metrics).await {
+    let server = match serve::Server::bind(inputs, cloud.cloud, metrics, idle).await {
         Ok(server) => server,
         Err(error) => return fail_logged(telemetry, &error).await,
     };

@@ -71,12 +71,17 @@ pub enum StartError {
 }
 
 impl<M: Mint> Server<M> {
-    /// Binds both ports. `metrics` gets the server's own beside what is in it.
+    /// Binds both ports. `metrics` gets the server's own beside what is in it; `idle` hears of the runtime's threads.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
-    pub async fn bind(inputs: Inputs, mint: M, mut metrics: Metrics) -> Result<Self, StartError> {
+    pub async fn bind(
+        inputs: Inputs,
+        mint: M,
+        mut metrics: Metrics,
+        idle: audit::Idle,
+    ) -> Result<Self, StartError> {
         let config = &inputs.config;
         let (readiness, stop) = (Readiness::new(), Stop::new());
         // The one thing to wait for: key, certificate, CA and callers are here already.
@@ -100,7 +105,7 @@ impl<M: Mint> Server<M> {
             admission.clone(),
             mints.clone(),
         ));
-        let audit = Audit::begin(config.audit.log(inputs.audit_key), &mut metrics)?;
+        let audit = Audit::begin(config.audit.log(inputs.audit_key), idle, &mut metrics)?;
         tasks.spawn(reopen_at_hangup(
             signal(SignalKind::hangup())?,
             audit.clone(),

@@ -18,6 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 use ask2do_token_runtime::config::Arguments;
 use ask2do_token_runtime::metrics::{Described, Metrics};
 use ask2do_token_runtime::telemetry;
+use ask2do_token_server::audit::Idle;
 use ask2do_token_tests::binaries::on_path;
 use ask2do_token_tests::caller;
 use ask2do_token_tests::collector::Collector;
@@ -94,7 +95,8 @@ async fn catalogues() -> [(&'static str, Vec<Described>); 2] {
     let mut metrics = Metrics::new("test", "0");
     telemetry.register(&mut metrics);
     cloud.register(&mut metrics);
-    let server = ask2do_token_server::serve::Server::bind(inputs, cloud.cloud, metrics);
+    let server =
+        ask2do_token_server::serve::Server::bind(inputs, cloud.cloud, metrics, Idle::default());
     let server = server.await.unwrap().catalogue();
 
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@
 
 mod authorities;
 mod client;
+mod coalesced;
 mod failure;
 mod https;
 mod identity;
@@ -26,6 +27,7 @@ mod fixtures;
 
 pub use authorities::{Authorities, AuthoritiesError};
 pub use client::ClientTls;
+pub use coalesced::Coalesced;
 pub use failure::{HandshakeFailure, handshake_failure};
 pub use https::https_client_config;
 pub use identity::{Identity, IdentityError};

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ask2do_token_tls::ClientTls;
+use ask2do_token_tls::{ClientTls, Coalesced};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -124,7 +124,7 @@ impl TlsDialer {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_LIMIT)
             .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Coalesced::new(stream)))
             .await
             .map_err(|error| Unavailable::lost(address, error))?;
         let (ended, driver) = watch::channel(());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ask2do_token_tls::Coalesced;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -119,10 +119,12 @@ impl Http {
                 }))
             }
         });
-        let io = TokioIo::new(io);
-        match spoken {
-            Spoken::Http2 => end.drive(self.http2.serve_connection(io, service)).await,
-            _ => end.drive(self.http1.serve_connection(io, service)).await,
+        if spoken == Spoken::Http2 {
+            let io = TokioIo::new(Coalesced::new(io));
+            end.drive(self.http2.serve_connection(io, service)).await;
+        } else {
+            let io = TokioIo::new(io);
+            end.drive(self.http1.serve_connection(io, service)).await;
         }
     }
 }
@@ -153,8 +155,12 @@ impl End<'_> {
             () = aged(self.max_age) => {}
             () = self.open.evicted() => {
                 connection.as_mut().graceful_shutdown();
-                // Polled once, which writes the GOAWAY; its place is taken already.
-                let _ = connection.now_or_never();
+                // Its place is taken already: it gets one more turn, in which the GOAWAY is written.
+                tokio::select! {
+                    biased;
+                    result = connection.as_mut() => ended(result),
+                    () = tokio::task::yield_now() => {}
+                }
                 return;
             }
         }

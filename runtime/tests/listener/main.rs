@@ -62,6 +62,29 @@ async fn one_port_speaks_http1_and_http2() {
     assert_eq!(request(&mut http2).await.unwrap(), "answer");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn answers_that_are_ready_together_are_written_together() {
+    let (slow, writes) = (Slow::until_released(), port::CountedWrites::default());
+    let port = Port::serve_with(options(Protocols::Http2), writes.clone(), slow.clone()).await;
+    let (client, _connection) = h2(port.connect().await).await;
+    let asking = |_| {
+        let mut client = client.clone();
+        tokio::spawn(async move { request(&mut client).await })
+    };
+    let asked: Vec<_> = (0..16).map(asking).collect();
+    for _ in &asked {
+        slow.reached().await;
+    }
+    let before = writes.so_far();
+    // On the runtime's one thread: all sixteen answers are ready before the first of them goes on.
+    tokio::spawn(async move { slow.release() }).await.unwrap();
+    for answered in asked {
+        assert_eq!(answered.await.unwrap().unwrap(), "answer");
+    }
+    let written = writes.so_far() - before;
+    assert!(written <= 4, "{written} writes for 16 answers");
+}
+
 #[tokio::test(start_paused = true)]
 async fn peers_that_never_speak_do_not_hold_up_a_drain() {
     let acceptor = port::tls_acceptor(&[b"h2"]);

@@ -1,9 +1,11 @@
 //! A listening port for the tests beside it.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -230,4 +232,58 @@ pub(crate) fn tls_acceptor(alpn: &[&[u8]]) -> (impl Acceptor<Peer = ()>, TlsClie
     let client = ClientTls::new(Watched::fixed(authorities), None, Versions::Tls13, alpn).unwrap();
     let acceptor = Tls::new(move || server.config(), |_connection| Ok(()));
     (acceptor, TlsClient(client))
+}
+
+/// Connections without TLS, whose writes are counted.
+#[derive(Clone, Default)]
+pub(crate) struct CountedWrites(Arc<AtomicUsize>);
+
+impl CountedWrites {
+    pub(crate) fn so_far(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Acceptor for CountedWrites {
+    type Io = Counted;
+    type Peer = ();
+
+    async fn accept(&self, stream: TcpStream) -> io::Result<(Counted, ())> {
+        let writes = Arc::clone(&self.0);
+        Ok((Counted { stream, writes }, ()))
+    }
+}
+
+pub(crate) struct Counted {
+    stream: TcpStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

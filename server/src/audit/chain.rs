@@ -4,14 +4,12 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
+use serde::{Serialize, Serializer};
 
 /// What every line of the log begins with.
 pub(super) const LINE_BEGIN: &str = "{\"audit\":1,";
 /// What stands between a line's content and its seal.
 pub(super) const MAC_MEMBER: &str = ",\"mac\":\"";
-
-/// What a line has around its members, with some bytes to spare.
-const AROUND_MEMBERS: usize = 256;
 
 /// An audit key, for its two uses. Never shown.
 #[derive(Clone)]
@@ -121,16 +119,8 @@ impl Mac {
         Some(mac)
     }
 
-    /// In hexadecimal, by a table: a line has three of them, and formatting each byte costs as much as the
-    /// hash itself.
-    fn digits(self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut digits = [0; 64];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        digits
+    pub(super) fn hex(self) -> Hex<32> {
+        Hex::of(self.0)
     }
 
     /// The first 48 bits, which a metric can hold: the first twelve digits.
@@ -143,7 +133,30 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+        f.write_str(self.hex().as_str())
+    }
+}
+
+/// Bytes in lowercase hexadecimal, two digits for each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hex<const BYTES: usize>([[u8; 2]; BYTES]);
+
+impl<const BYTES: usize> Hex<BYTES> {
+    /// By a table: a line has four of them, and formatting each byte costs as much as a hash.
+    pub(crate) fn of(bytes: [u8; BYTES]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let pair = |byte: u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+        Self(bytes.map(pair))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.0.as_flattened()).unwrap_or_default()
+    }
+}
+
+impl<const BYTES: usize> Serialize for Hex<BYTES> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -166,11 +179,16 @@ impl fmt::Display for Head {
     }
 }
 
-/// A chain that is being written. A clone goes on from the same line.
-#[derive(Clone)]
+/// A chain that is being written.
 pub(super) struct Chain {
     seal: Seal,
-    instance: Arc<str>,
+    instance: String,
+    at: Place,
+}
+
+/// How far a chain has got.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
     next: u64,
     previous: Mac,
 }
@@ -180,39 +198,54 @@ impl Chain {
     pub(super) fn begin(seal: Seal) -> Self {
         Self {
             seal,
-            instance: format!("{:016x}", rand::random::<u64>()).into(),
-            next: 0,
-            previous: Mac::default(),
+            instance: format!("{:016x}", rand::random::<u64>()),
+            at: Place::default(),
         }
     }
 
-    /// The next line, its end included, of these members of a JSON object.
-    pub(super) fn line(&mut self, members: &str) -> String {
-        let Self {
-            instance,
-            next,
-            previous,
-            ..
-        } = self;
-        let mut line = String::with_capacity(members.len() + AROUND_MEMBERS);
+    /// Writes the next line of these members of a JSON object, its end included, behind `text`.
+    pub(super) fn append(&mut self, members: &str, text: &mut String) {
+        let begin = text.len();
+        let Place { next, previous } = self.at;
         // Writing to a String cannot fail.
         let _ = write!(
-            line,
-            "{LINE_BEGIN}\"instance\":\"{instance}\",\"seq\":{next},{members},\"prev\":\"{previous}\""
+            text,
+            "{LINE_BEGIN}\"instance\":\"{}\",\"seq\":{next},",
+            self.instance
         );
-        let mac = self.seal.mac(line.as_bytes());
-        let _ = writeln!(line, "{MAC_MEMBER}{mac}\"}}");
-        self.previous = mac;
-        self.next += 1;
+        let hex = previous.hex();
+        text.extend([members, ",\"prev\":\"", hex.as_str(), "\""]);
+        let mac = self.seal.mac(&text.as_bytes()[begin..]);
+        text.extend([MAC_MEMBER, mac.hex().as_str(), "\"}\n"]);
+        self.at = Place {
+            next: next + 1,
+            previous: mac,
+        };
+    }
+
+    /// The next line by itself.
+    #[cfg(test)]
+    pub(super) fn line(&mut self, members: &str) -> String {
+        let mut line = String::new();
+        self.append(members, &mut line);
         line
+    }
+
+    pub(super) const fn place(&self) -> Place {
+        self.at
+    }
+
+    /// Goes on from there.
+    pub(super) fn go_to(&mut self, place: Place) {
+        self.at = place;
     }
 
     /// The last line, once there is one.
     pub(super) fn head(&self) -> Option<Head> {
         Some(Head {
-            instance: self.instance.to_string(),
-            seq: self.next.checked_sub(1)?,
-            mac: self.previous,
+            instance: self.instance.clone(),
+            seq: self.at.next.checked_sub(1)?,
+            mac: self.at.previous,
         })
     }
 

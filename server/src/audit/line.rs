@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::chain::{Head, Key, LINE_BEGIN, MAC_MEMBER, Mac, Seal, sha256};
+use super::chain::{Head, Hex, Key, LINE_BEGIN, MAC_MEMBER, Mac, Seal, sha256};
 
 /// The members of most lines take less.
 const USUAL_MEMBERS: usize = 512;
@@ -25,7 +26,7 @@ pub(crate) struct Decision<'a> {
     /// The token that was minted, and its expiry.
     pub(crate) token: Option<(&'a str, OffsetDateTime)>,
     /// The trace of the call.
-    pub(crate) trace_id: String,
+    pub(crate) trace_id: Hex<16>,
 }
 
 /// What came of a call.
@@ -42,23 +43,23 @@ pub(crate) enum Outcome {
 
 #[derive(Serialize)]
 struct Members<'a> {
-    time: String,
+    time: Timestamp,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     panel_user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    panel_user_id_hmac: Option<String>,
+    panel_user_id_hmac: Option<Hex<32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     panel_user_role: Option<&'a str>,
     outcome: Outcome,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_sha256: Option<String>,
+    token_sha256: Option<Hex<32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    trace_id: String,
+    expires_at: Option<Timestamp>,
+    trace_id: Hex<16>,
 }
 
 impl Decision<'_> {
@@ -66,17 +67,17 @@ impl Decision<'_> {
     pub(super) fn members(&self, ids: Option<&Key>) -> String {
         let id = self.panel_user.map(|(id, _)| id);
         let members = Members {
-            time: now(),
+            time: Timestamp::now(),
             event: "mint",
             caller: self.caller.map(|name| &**name),
             panel_user_id: id.filter(|_| ids.is_none()),
-            panel_user_id_hmac: ids.zip(id).map(|(key, id)| key.hash_id(id).to_string()),
+            panel_user_id_hmac: ids.zip(id).map(|(key, id)| key.hash_id(id).hex()),
             panel_user_role: self.panel_user.map(|(_, role)| role),
             outcome: self.outcome,
             reason: self.reason,
-            token_sha256: self.token.map(|(token, _)| token_hash(token).to_string()),
-            expires_at: self.token.and_then(|(_, at)| timestamp(at)),
-            trace_id: self.trace_id.clone(),
+            token_sha256: self.token.map(|(token, _)| token_hash(token).hex()),
+            expires_at: self.token.map(|(_, at)| Timestamp(at)),
+            trace_id: self.trace_id,
         };
         inside(&members)
     }
@@ -85,7 +86,7 @@ impl Decision<'_> {
 /// What the log says of itself.
 #[derive(Serialize)]
 struct Own {
-    time: String,
+    time: Timestamp,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     algorithm: Option<&'static str>,
@@ -110,7 +111,7 @@ struct Previous {
 impl Own {
     fn new(event: &'static str) -> Self {
         Self {
-            time: now(),
+            time: Timestamp::now(),
             event,
             algorithm: None,
             version: None,
@@ -158,40 +159,48 @@ pub(super) fn token_hash(token: &str) -> Mac {
     sha256(token.as_bytes())
 }
 
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    // Milliseconds: finer ones say nothing, and lines are many.
-    let now = now.replace_millisecond(now.millisecond()).unwrap_or(now);
-    timestamp(now).unwrap_or_default()
+/// A time as RFC 3339 has it, in UTC.
+struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// To the millisecond: finer ones say nothing, and lines are many.
+    fn now() -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self(now.replace_millisecond(now.millisecond()).unwrap_or(now))
+    }
 }
 
-/// RFC 3339, in UTC. Times to the millisecond, which nearly all are, are written digit by digit: a line has two,
-/// and the general way costs as much as its seal.
-fn timestamp(at: OffsetDateTime) -> Option<String> {
-    let at = at.to_offset(UtcOffset::UTC);
-    let nanosecond = at.nanosecond();
-    let year = u16::try_from(at.year()).ok().filter(|year| *year < 10_000);
-    let Some(year) = year.filter(|_| nanosecond.is_multiple_of(1_000_000)) else {
-        return at.format(&Rfc3339).ok();
-    };
-    let mut text = String::with_capacity("0000-00-00T00:00:00.000Z".len());
-    let digit = |number: u32, of: u32| char::from_digit(number / of % 10, 10).unwrap_or('0');
-    text.extend([1000, 100, 10, 1].map(|of| digit(year.into(), of)));
-    for (before, number) in [
-        ('-', u8::from(at.month())),
-        ('-', at.day()),
-        ('T', at.hour()),
-        (':', at.minute()),
-        (':', at.second()),
-    ] {
-        text.extend([before, digit(number.into(), 10), digit(number.into(), 1)]);
+impl Serialize for Timestamp {
+    /// Times to the millisecond, which nearly all are, are written digit by digit: a line has two, and the general
+    /// way costs as much as its seal.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let at = self.0.to_offset(UtcOffset::UTC);
+        let nanosecond = at.nanosecond();
+        let year = u16::try_from(at.year()).ok().filter(|year| *year < 10_000);
+        let Some(year) = year.filter(|_| nanosecond.is_multiple_of(1_000_000)) else {
+            let text = at.format(&Rfc3339).map_err(S::Error::custom)?;
+            return serializer.serialize_str(&text);
+        };
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (place, number) in [
+            (0..4, year),
+            (5..7, u8::from(at.month()).into()),
+            (8..10, at.day().into()),
+            (11..13, at.hour().into()),
+            (14..16, at.minute().into()),
+            (17..19, at.second().into()),
+            (20..23, at.millisecond()),
+        ] {
+            let mut rest = number;
+            for digit in text[place].iter_mut().rev() {
+                *digit = b"0123456789"[usize::from(rest % 10)];
+                rest /= 10;
+            }
+        }
+        let end = if nanosecond == 0 { 19 } else { 23 };
+        text[end] = b'Z';
+        serializer.serialize_str(std::str::from_utf8(&text[..=end]).map_err(S::Error::custom)?)
     }
-    if nanosecond > 0 {
-        text.push('.');
-        text.extend([100, 10, 1].map(|of| digit(nanosecond / 1_000_000, of)));
-    }
-    text.push('Z');
-    Some(text)
 }
 
 /// An object's members, without its braces.
@@ -296,6 +305,11 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
+    fn written(time: OffsetDateTime) -> String {
+        let json = serde_json::to_string(&Timestamp(time)).unwrap();
+        json.trim_matches('"').to_owned()
+    }
+
     #[test]
     fn times_are_written_as_the_standard_says() {
         for text in [
@@ -308,11 +322,11 @@ mod tests {
             "2026-05-02T15:55:00.5+02:00",
         ] {
             let time = OffsetDateTime::parse(text, &Rfc3339).unwrap();
-            let written = timestamp(time).unwrap();
+            let written = written(time);
             assert_eq!(OffsetDateTime::parse(&written, &Rfc3339).unwrap(), time);
             assert!(written.ends_with('Z'), "{written}");
         }
         let time = OffsetDateTime::parse("2026-05-02T13:55:00.120Z", &Rfc3339).unwrap();
-        assert_eq!(timestamp(time).unwrap(), "2026-05-02T13:55:00.120Z");
+        assert_eq!(written(time), "2026-05-02T13:55:00.120Z");
     }
 }

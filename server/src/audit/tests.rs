@@ -49,7 +49,7 @@ impl Fixture {
 
 fn begin(settings: Settings) -> (Audit, Metrics) {
     let mut metrics = Metrics::new("test", "0");
-    let audit = Audit::begin(Some(settings), &mut metrics).unwrap();
+    let audit = Audit::begin(Some(settings), Idle::default(), &mut metrics).unwrap();
     (audit, metrics)
 }
 
@@ -61,7 +61,7 @@ async fn mint(audit: &Audit, token: &str) -> Result<(), NotWritten> {
         outcome: Outcome::Minted,
         reason: "OK",
         token: Some((token, OffsetDateTime::UNIX_EPOCH)),
-        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+        trace_id: Hex::of(0x0af7651916cd43dd8448eb211c80319c_u128.to_be_bytes()),
     };
     audit.record(&decision, Instant::now() + LIMIT).await
 }
@@ -273,11 +273,10 @@ async fn a_line_of_another_chain_does_not_fit() {
     let instance = chain.head().map(|head| head.instance);
     assert_eq!(instance, None);
     let one = chain.line("\"time\":\"t\",\"event\":\"begin\"");
-    let mut fork = chain.clone();
-    let (two, other) = (
-        chain.line("\"time\":\"t\",\"event\":\"mint\""),
-        fork.line("\"time\":\"u\",\"event\":\"mint\""),
-    );
+    let fork = chain.place();
+    let other = chain.line("\"time\":\"u\",\"event\":\"mint\"");
+    chain.go_to(fork);
+    let two = chain.line("\"time\":\"t\",\"event\":\"mint\"");
     let three = chain.line("\"time\":\"t\",\"event\":\"end\"");
     assert_holds(&verify(&[&[&*one, &two, &three].concat()], Some(KEY)), 1, 0);
     let report = verify(&[&[&*one, &other, &three].concat()], Some(KEY));
@@ -451,7 +450,7 @@ async fn what_cannot_be_opened_or_written_cannot_be_begun() {
         };
         let mut metrics = Metrics::new("test", "0");
         assert!(
-            Audit::begin(Some(settings), &mut metrics).is_err(),
+            Audit::begin(Some(settings), Idle::default(), &mut metrics).is_err(),
             "{}",
             path.display()
         );
@@ -518,7 +517,14 @@ async fn a_closed_pipe_under_standard_output_is_a_failure_like_another() {
     let state = Arc::new(State::default());
     state.register(&mut metrics);
     let sink = Sink::pipe(writer);
-    let audit = Audit::write_to(sink, sink::Tail::default(), fixture.settings(), state).unwrap();
+    let audit = Audit::write_to(
+        sink,
+        sink::Tail::default(),
+        fixture.settings(),
+        Idle::default(),
+        state,
+    )
+    .unwrap();
     mint(&audit, "a").await.unwrap();
     drop(reader);
     assert_eq!(mint(&audit, "b").await, Err(NotWritten));
@@ -558,19 +564,32 @@ fn a_check_of_very_much_that_is_wrong_tells_some_of_it_and_how_much_more_there_i
 fn a_line_that_is_too_long_to_be_ours_is_passed_over_whatever_it_begins_with() {
     let mut chain = Chain::begin(Seal::Plain);
     let begin = chain.line("\"time\":\"t\",\"event\":\"begin\"");
-    let mut fork = chain.clone();
+    let fork = chain.place();
     // Cut where it is cut by the reader, it would be a line that holds.
-    let empty = fork
-        .clone()
+    let empty = chain
         .line("\"time\":\"t\",\"event\":\"mint\",\"x\":\"\"")
         .len()
         - 1;
     let filler = "x".repeat(64 * 1024 - empty);
-    let long = fork.line(&format!(
+    chain.go_to(fork);
+    let long = chain.line(&format!(
         "\"time\":\"t\",\"event\":\"mint\",\"x\":\"{filler}\""
     ));
+    chain.go_to(fork);
     let long = format!("{}trailing\n", long.trim_end());
     let end = chain.line("\"time\":\"t\",\"event\":\"end\"");
     let report = verify(&[&[begin, long, end].concat()], None);
     assert_holds(&report, 1, 1);
+}
+
+#[test]
+fn the_writer_goes_on_at_once_when_a_line_waits_and_the_runtime_has_nothing_else_to_do() {
+    let idle = Idle::default();
+    let began = std::time::Instant::now();
+    let writer = std::thread::spawn(|| std::thread::park_timeout(LIMIT));
+    idle.wakes(writer.thread());
+    idle.line_waits();
+    idle.thread_parks();
+    writer.join().unwrap();
+    assert!(began.elapsed() < LIMIT);
 }

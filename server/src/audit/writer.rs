@@ -2,23 +2,27 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::chain::{Chain, Head};
+use super::chain::{Chain, Head, Place};
 use super::line;
 use super::metrics::State;
-use super::sink::Sink;
+use super::sink::{Sink, Tail};
 
 /// After this long an output that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// This often the head of the chain is logged, where it has moved.
 const HEAD_EVERY: Duration = Duration::from_mins(5);
-/// Between two writes, where there is that much to write: lines that come meanwhile go together. Each write by
-/// itself would switch to this thread and back for each mint, which costs more than its line.
+/// Between two writes at most, where there is that much to write, unless [`Idle`] says that no more will come: lines
+/// that come meanwhile go together. Each write by itself would switch to this thread and back for each mint, which
+/// costs more than its line.
 const PACE: Duration = Duration::from_millis(1);
 /// The most lines in one write.
 const BATCH: usize = 256;
@@ -36,12 +40,54 @@ pub(super) enum Command {
     End(oneshot::Sender<()>),
 }
 
-/// The members of a line, and who waits to be told whether it was written.
-pub(super) type Members = (String, Option<oneshot::Sender<bool>>);
+/// The members of a line, and who waits to be told that it was written.
+pub(super) type Members = (String, Option<Waiting>);
+
+/// Dropped, it says that the line was not written.
+pub(super) type Waiting = oneshot::Sender<()>;
+
+/// Who waited for the lines of one write.
+pub(super) type Written = Vec<Waiting>;
+
+/// Tells the writer when the runtime has nothing to do but to wait for it.
+#[derive(Clone, Debug, Default)]
+pub struct Idle(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lines_wait: AtomicBool,
+    writer: OnceLock<Thread>,
+}
+
+impl Idle {
+    /// A thread of the runtime is about to sleep: see [`tokio::runtime::Builder::on_thread_park`].
+    pub fn thread_parks(&self) {
+        let Shared { lines_wait, writer } = &*self.0;
+        if lines_wait.load(Ordering::Relaxed)
+            && lines_wait.swap(false, Ordering::Relaxed)
+            && let Some(writer) = writer.get()
+        {
+            writer.unpark();
+        }
+    }
+
+    /// A line was handed to the writer.
+    pub(super) fn line_waits(&self) {
+        self.0.lines_wait.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn wakes(&self, writer: &Thread) {
+        // There is one writer in a process.
+        let _ = self.0.writer.set(writer.clone());
+    }
+}
 
 pub(super) struct Writer {
     sink: Sink,
     chain: Chain,
+    /// The lines of one write; kept for its memory.
+    text: String,
+    written: UnboundedSender<Written>,
     state: Arc<State>,
     /// The output ends amid a line.
     is_cut: bool,
@@ -50,11 +96,17 @@ pub(super) struct Writer {
     logged: (Instant, Option<Head>),
 }
 
+/// What a write came to that went wrong. Dropped, it tells those who wait: once the failure is known to all.
+struct Failed {
+    error: io::Error,
+    _waiting: Vec<Waiting>,
+}
+
 /// A line on its way.
 struct Pending {
     end: usize,
-    chain: Chain,
-    waiting: Option<oneshot::Sender<bool>>,
+    place: Place,
+    waiting: Option<Waiting>,
     /// How many lost lines it tells of.
     says_lost: u64,
 }
@@ -63,22 +115,26 @@ impl Writer {
     /// Writes the first line.
     pub(super) fn begin(
         sink: Sink,
+        tail: Tail,
         chain: Chain,
         state: Arc<State>,
-        found: Option<Head>,
-        is_cut: bool,
+        written: UnboundedSender<Written>,
     ) -> io::Result<Self> {
-        let first = line::begin(chain.algorithm(), found);
+        let first = line::begin(chain.algorithm(), tail.head);
         let mut writer = Self {
             sink,
             chain,
+            text: String::new(),
+            written,
             state,
-            is_cut,
+            is_cut: tail.is_cut,
             retry_at: None,
             wrote_at: None,
             logged: (Instant::now(), None),
         };
-        writer.write(vec![(first, None)])?;
+        writer
+            .write(vec![(first, None)])
+            .map_err(|failed| failed.error)?;
         writer.log_head();
         Ok(writer)
     }
@@ -86,11 +142,11 @@ impl Writer {
     /// Until it is told to end, or nobody can tell it anything any more.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
+            self.gather();
             let wake = self.logged.0 + HEAD_EVERY;
             let wake = self.retry_at.map_or(wake, |retry| retry.min(wake));
             match commands.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(command) => {
-                    self.gather();
                     if self.obey(command, commands).is_break() {
                         return;
                     }
@@ -107,12 +163,12 @@ impl Writer {
         }
     }
 
-    /// Lets lines come that will be written together with the one that has.
+    /// Lets lines come that will be written together. Nobody has to wake this thread for them.
     fn gather(&self) {
         let until = self.wrote_at.map(|at| at + PACE);
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if let Some(left) = left.filter(|left| !left.is_zero()) {
-            std::thread::sleep(left);
+            std::thread::park_timeout(left);
         }
     }
 
@@ -159,22 +215,32 @@ impl Writer {
             self.state.lost(lines.len() as u64);
             return;
         }
-        if let Err(error) = self.write(lines) {
-            self.fail("cannot write the audit log", &error);
+        if let Err(failed) = self.write(lines) {
+            self.fail("cannot write the audit log", &failed.error);
         }
     }
 
     /// Writes lines, all in one go. What was not written is counted, and left out of the chain.
-    fn write(&mut self, lines: Vec<Members>) -> io::Result<()> {
+    fn write(&mut self, lines: Vec<Members>) -> Result<(), Failed> {
         if self.sink.is_gone() {
             tracing::error!("the audit log's file was deleted: beginning another of its name");
-            self.is_cut = self.sink.reopen()?.is_cut;
+            match self.sink.reopen() {
+                Ok(tail) => self.is_cut = tail.is_cut,
+                Err(error) => {
+                    self.state.lost(lines.len() as u64);
+                    let waiting = lines.into_iter().filter_map(|(_, waiting)| waiting);
+                    return Err(Failed {
+                        error,
+                        _waiting: waiting.collect(),
+                    });
+                }
+            }
         }
-        let mut text = String::new();
+        self.text.clear();
         if self.is_cut {
-            text.push_str(AFTER_A_PIECE);
+            self.text.push_str(AFTER_A_PIECE);
         }
-        let mut chain = self.chain.clone();
+        let before = self.chain.place();
         let mut pending = Vec::with_capacity(lines.len() + 1);
         let unsaid = self.state.unsaid();
         let about_lost = (unsaid > 0).then(|| (line::lost(unsaid), None, unsaid));
@@ -182,45 +248,54 @@ impl Writer {
             .into_iter()
             .map(|(members, waiting)| (members, waiting, 0));
         for (members, waiting, says_lost) in about_lost.into_iter().chain(lines) {
-            text.push_str(&chain.line(&members));
+            self.chain.append(&members, &mut self.text);
             pending.push(Pending {
-                end: text.len(),
-                chain: chain.clone(),
+                end: self.text.len(),
+                place: self.chain.place(),
                 waiting,
                 says_lost,
             });
         }
-        let (written, error) = match self.sink.write(text.as_bytes()) {
-            Ok(()) => (text.len(), None),
+        self.chain.go_to(before);
+        let (written, error) = match self.sink.write(self.text.as_bytes()) {
+            Ok(()) => (self.text.len(), None),
             Err((written, error)) => (written, Some(error)),
         };
         self.wrote_at = Some(Instant::now());
-        self.settle(pending, written, text.as_bytes());
-        error.map_or(Ok(()), Err)
+        let unwritten = self.settle(pending, written);
+        match error {
+            None => Ok(()),
+            Some(error) => Err(Failed {
+                error,
+                _waiting: unwritten,
+            }),
+        }
     }
 
-    fn settle(&mut self, pending: Vec<Pending>, written: usize, text: &[u8]) {
+    /// Goes as far along the chain as was written. Gives back who waits for the rest.
+    fn settle(&mut self, pending: Vec<Pending>, written: usize) -> Vec<Waiting> {
+        let text = self.text.as_bytes();
         if let Some(last) = written.checked_sub(1).and_then(|last| text.get(last)) {
             self.is_cut = *last != b'\n';
         }
         let (mut count, mut lost) = (0, 0);
-        let mut told = Vec::with_capacity(pending.len());
+        let (mut told, mut unwritten) = (Vec::with_capacity(pending.len()), Vec::new());
         for line in pending {
             if line.end <= written {
                 count += 1;
                 self.state.said(line.says_lost);
-                self.chain = line.chain;
+                self.chain.go_to(line.place);
                 told.extend(line.waiting);
             } else if line.says_lost == 0 {
                 lost += 1;
+                unwritten.extend(line.waiting);
             }
         }
         self.state.lost(lost);
         self.state.written(count, self.chain.head());
-        for waiting in told {
-            // Nobody may be waiting any more.
-            let _ = waiting.send(true);
-        }
+        // At the end of the process nobody is there any more.
+        let _ = self.written.send(told);
+        unwritten
     }
 
     fn fail(&mut self, what: &str, error: &io::Error) {
@@ -237,8 +312,8 @@ impl Writer {
             Ok(tail) => self.is_cut = tail.is_cut || (self.is_cut && !self.sink.is_file()),
             Err(error) => return self.fail("cannot open the audit log", &error),
         }
-        if let Err(error) = self.write(Vec::new()) {
-            return self.fail("cannot write the audit log", &error);
+        if let Err(failed) = self.write(Vec::new()) {
+            return self.fail("cannot write the audit log", &failed.error);
         }
         self.retry_at = None;
         if self.state.is_failing() {

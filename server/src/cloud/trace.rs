@@ -50,11 +50,13 @@ pub(super) fn request(url: &Url, resend_count: u32) -> Span {
 
 /// The status that was answered, and from which address: the cloud's, or the proxy's before it.
 pub(super) fn answered(span: &Span, response: &Response) {
-    span.record(HTTP_RESPONSE_STATUS_CODE, response.status().as_u16());
-    if let Some(peer) = response.remote_addr() {
-        span.record(NETWORK_PEER_ADDRESS, tracing::field::display(peer.ip()));
-        span.record(NETWORK_PEER_PORT, peer.port());
-    }
+    let peer = response.remote_addr();
+    tracing::record_all!(
+        span,
+        { HTTP_RESPONSE_STATUS_CODE } = response.status().as_u16(),
+        { NETWORK_PEER_ADDRESS } = peer.map(|peer| tracing::field::display(peer.ip())),
+        { NETWORK_PEER_PORT } = peer.map(|peer| peer.port()),
+    );
 }
 
 /// Marks the request as failed; an error status is its own `error.type`.

@@ -14,13 +14,13 @@ use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 use tonic::body::Body;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use super::peer::Peer;
 use super::status::Failure;
 use super::{BoxError, deadline, message, trace};
 use crate::admission::{Admission, Caller};
-use crate::audit::{Audit, Decision, NotWritten, Outcome};
+use crate::audit::{Audit, Decision, Hex, NotWritten, Outcome};
 use crate::metrics::{self, MintMetrics};
 use crate::mint::{Mint, MintError, MintedToken, PanelUser};
 
@@ -35,14 +35,21 @@ pub(super) struct MintToken<M> {
 }
 
 impl<M: Mint> MintToken<M> {
-    /// Answers one call, inside the span that it is described by.
-    pub(super) async fn answer<B>(&self, peer: &Peer, request: Request<B>) -> Response<Body>
+    /// Answers one call, which `span` describes.
+    pub(super) async fn answer<B>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+        span: Span,
+    ) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut call = Call::begin(&self.metrics, &self.audit, self.timeout);
+        let mut call = Call::begin(&self.metrics, &self.audit, self.timeout, span.clone());
         let decided = AssertUnwindSafe(self.decide(&mut call, peer, request)).catch_unwind();
+        // What comes after it is awaited outside: entering a span costs more than waiting.
+        let decided = decided.instrument(span);
         // The panic itself was reported by the hook, with its place.
         let mut outcome = decided.await.unwrap_or(Err(Failure::Bug));
         // Before anybody has the token: what is not written down is not handed out.
@@ -122,6 +129,7 @@ fn to_message(token: &MintedToken) -> MintTokenResponse {
 struct Call<'a> {
     metrics: &'a MintMetrics,
     audit: &'a Audit,
+    span: Span,
     arrived: Instant,
     deadline: Instant,
     caller: Option<Arc<Caller>>,
@@ -131,12 +139,13 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn begin(metrics: &'a MintMetrics, audit: &'a Audit, timeout: Duration) -> Self {
+    fn begin(metrics: &'a MintMetrics, audit: &'a Audit, timeout: Duration, span: Span) -> Self {
         metrics.begun();
         let arrived = Instant::now();
         Self {
             metrics,
             audit,
+            span,
             arrived,
             deadline: arrived + timeout,
             caller: None,
@@ -176,7 +185,7 @@ impl<'a> Call<'a> {
             outcome,
             reason,
             token: token.map(|token| (token.token.expose_secret(), token.expires_at)),
-            trace_id: telemetry::trace_id(&Span::current()).to_string(),
+            trace_id: Hex::of(telemetry::trace_id(&self.span).to_bytes()),
         }
     }
 
@@ -192,11 +201,10 @@ impl<'a> Call<'a> {
 
     fn record(&self, reason: &'static str, code: Code) {
         let caller = self.caller.as_ref().map(|caller| caller.name());
-        let span = Span::current();
-        trace::ended(&span, caller.map(|name| &**name), reason, code);
+        trace::ended(&self.span, caller.map(|name| &**name), reason, code);
         let caller = caller.cloned().unwrap_or_else(|| Arc::from(""));
-        tracing::debug!(caller = &*caller, reason, "decided");
-        let trace_id = telemetry::sampled_trace_id(&span).map(|id| id.to_string());
+        tracing::debug!(parent: &self.span, caller = &*caller, reason, "decided");
+        let trace_id = telemetry::sampled_trace_id(&self.span).map(|id| id.to_string());
         self.metrics
             .ended(caller, reason, self.arrived.elapsed(), trace_id);
     }

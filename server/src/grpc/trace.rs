@@ -42,15 +42,15 @@ pub(super) fn ended(span: &Span, caller: Option<&str>, reason: &'static str, cod
     if telemetry::sampled_trace_id(span).is_none() {
         return;
     }
-    if let Some(caller) = caller {
-        span.record(CALLER, caller);
-    }
-    span.record(REASON, reason);
-    span.record(RPC_RESPONSE_STATUS_CODE, name(code));
-    if is_error(code) {
-        span.record("otel.status_code", "ERROR");
-        span.record(ERROR_TYPE, name(code));
-    }
+    let error = is_error(code).then(|| name(code));
+    tracing::record_all!(
+        span,
+        { CALLER } = caller,
+        { REASON } = reason,
+        { RPC_RESPONSE_STATUS_CODE } = name(code),
+        { ERROR_TYPE } = error,
+        otel.status_code = error.map(|_| "ERROR"),
+    );
 }
 
 /// The codes that are the server's error rather than its answer, by the conventions.

@@ -1,6 +1,7 @@
 //! What the server reads, and what it says of it.
 
 use ask2do_token_runtime::metrics::Metrics;
+use ask2do_token_server::audit::Idle;
 use ask2do_token_server::inputs;
 use ask2do_token_server::serve::{Server, StartError};
 
@@ -143,10 +144,15 @@ async fn a_port_that_is_in_use_is_an_error_that_names_it() {
     let mut arguments = files.arguments();
     arguments.set = vec![format!("grpc.listen={address}")];
     let (inputs, _) = inputs::read(&arguments).unwrap();
-    let error = Server::bind(inputs, FakeMint::default(), Metrics::new("test", "0"))
-        .await
-        .err()
-        .unwrap();
+    let error = Server::bind(
+        inputs,
+        FakeMint::default(),
+        Metrics::new("test", "0"),
+        Idle::default(),
+    )
+    .await
+    .err()
+    .unwrap();
     assert!(matches!(error, StartError::Bind(_)));
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }

@@ -13,6 +13,7 @@ use ask2do_token_proto::v1::{MintTokenRequest, PanelUser as ProtoUser};
 use ask2do_token_runtime::config::Arguments;
 use ask2do_token_runtime::metrics::Metrics;
 use ask2do_token_runtime::shutdown::{Ending, Signals};
+use ask2do_token_server::audit::Idle;
 use ask2do_token_server::inputs;
 use ask2do_token_server::mint::{Mint, MintError, MintedToken, PanelUser};
 use ask2do_token_server::serve::{Addresses, Server};
@@ -147,7 +148,9 @@ impl Running {
         let (inputs, _) = inputs::read(&files.arguments()).unwrap();
         let mint = FakeMint::default();
         let metrics = Metrics::new("test", "0");
-        let server = Server::bind(inputs, mint.clone(), metrics).await.unwrap();
+        let server = Server::bind(inputs, mint.clone(), metrics, Idle::default())
+            .await
+            .unwrap();
         let addresses = server.addresses().unwrap();
         let (sender, mut signals) = Signals::channel();
         let ended = tokio::spawn(async move { server.run(&mut signals, async |_| ()).await });

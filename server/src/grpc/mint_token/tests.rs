@@ -114,7 +114,7 @@ impl Fixture {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let response = self.mint_token.answer(peer, request).await;
+        let response = self.mint_token.answer(peer, request, Span::current()).await;
         if let Some(status) = Status::from_header_map(response.headers()) {
             return Err(status);
         }
@@ -422,7 +422,8 @@ fn audited(mut fixture: Fixture, dir: &std::path::Path) -> Fixture {
         hash_ids: false,
         refuse: true,
     };
-    fixture.mint_token.audit = Audit::begin(Some(settings), &mut fixture.metrics).unwrap();
+    fixture.mint_token.audit =
+        Audit::begin(Some(settings), audit::Idle::default(), &mut fixture.metrics).unwrap();
     fixture
 }
 
