@@ -207,8 +207,8 @@ async fn tell(mut told: UnboundedReceiver<Written>) {
 
 impl Open {
     fn send(&self, decision: &Decision<'_>, waiting: Option<Waiting>) {
-        let members = decision.members(self.ids.as_ref());
-        match self.commands.try_send(Command::Write((members, waiting))) {
+        let object = decision.object(self.ids.as_ref());
+        match self.commands.try_send(Command::Write((object, waiting))) {
             Ok(()) => self.idle.line_waits(),
             Err(_) => self.state.lost(1),
         }

@@ -163,8 +163,8 @@ impl<M: Mint> Shared<M> {
         let path = request.uri().path_and_query();
         let path = path.map_or("", PathAndQuery::as_str);
         if path == MINT_TOKEN {
-            let span = trace::mint_token(request.headers());
-            return self.mint_token.answer(peer, request, span).await;
+            let described = trace::mint_token(request.headers());
+            return self.mint_token.answer(peer, request, described).await;
         }
         // Whoever has a certificate may ask for health; the rest is for callers.
         let is_health = path.starts_with(HEALTH);

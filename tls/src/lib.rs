@@ -6,6 +6,7 @@
 //! - [`ServerTls`] and [`ClientTls`] make rustls configurations of them, and new ones after a change.
 //! - [`PeerCertificate`] says who is on the other end; rustls checks the chain, never the name of a
 //!   client.
+//! - [`Coalesced`] gathers what several tasks write to one connection into one TLS record.
 //!
 //! Every configuration here names its cryptography itself ([`crypto_provider`]), so that nothing
 //! depends on which provider some other crate installed for the process.

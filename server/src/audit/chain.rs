@@ -1,6 +1,7 @@
 //! The chain: what joins a line to the one before it, and seals both.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
@@ -149,8 +150,12 @@ impl<const BYTES: usize> Hex<BYTES> {
         Self(bytes.map(pair))
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.0.as_flattened()).unwrap_or_default()
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -203,20 +208,27 @@ impl Chain {
         }
     }
 
-    /// Writes the next line of these members of a JSON object, its end included, behind `text`.
-    pub(super) fn append(&mut self, members: &str, text: &mut String) {
+    /// Writes the next line behind `text`, its end included: the members of this JSON object between its own.
+    pub(super) fn append(&mut self, object: &[u8], text: &mut Vec<u8>) {
         let begin = text.len();
         let Place { next, previous } = self.at;
-        // Writing to a String cannot fail.
+        let members = object
+            .get(1..object.len().saturating_sub(1))
+            .unwrap_or_default();
+        // Writing to memory cannot fail.
         let _ = write!(
             text,
             "{LINE_BEGIN}\"instance\":\"{}\",\"seq\":{next},",
             self.instance
         );
-        let hex = previous.hex();
-        text.extend([members, ",\"prev\":\"", hex.as_str(), "\""]);
-        let mac = self.seal.mac(&text.as_bytes()[begin..]);
-        text.extend([MAC_MEMBER, mac.hex().as_str(), "\"}\n"]);
+        text.extend(members);
+        text.extend(b",\"prev\":\"");
+        text.extend(previous.hex().as_bytes());
+        text.push(b'"');
+        let mac = self.seal.mac(&text[begin..]);
+        text.extend(MAC_MEMBER.as_bytes());
+        text.extend(mac.hex().as_bytes());
+        text.extend(b"\"}\n");
         self.at = Place {
             next: next + 1,
             previous: mac,
@@ -226,9 +238,9 @@ impl Chain {
     /// The next line by itself.
     #[cfg(test)]
     pub(super) fn line(&mut self, members: &str) -> String {
-        let mut line = String::new();
-        self.append(members, &mut line);
-        line
+        let mut line = Vec::new();
+        self.append(format!("{{{members}}}").as_bytes(), &mut line);
+        String::from_utf8(line).unwrap()
     }
 
     pub(super) const fn place(&self) -> Place {

@@ -63,8 +63,8 @@ struct Members<'a> {
 }
 
 impl Decision<'_> {
-    /// The members of its line; with a key for ids, their hash stands for them.
-    pub(super) fn members(&self, ids: Option<&Key>) -> String {
+    /// The members of its line, as an object; with a key for ids, their hash stands for them.
+    pub(super) fn object(&self, ids: Option<&Key>) -> Vec<u8> {
         let id = self.panel_user.map(|(id, _)| id);
         let members = Members {
             time: Timestamp::now(),
@@ -79,7 +79,7 @@ impl Decision<'_> {
             expires_at: self.token.map(|(_, at)| Timestamp(at)),
             trace_id: self.trace_id,
         };
-        inside(&members)
+        object(&members)
     }
 }
 
@@ -123,8 +123,8 @@ impl Own {
 }
 
 /// The first line of a chain.
-pub(super) fn begin(algorithm: &'static str, previous: Option<Head>) -> String {
-    inside(&Own {
+pub(super) fn begin(algorithm: &'static str, previous: Option<Head>) -> Vec<u8> {
+    object(&Own {
         algorithm: Some(algorithm),
         version: Some(env!("CARGO_PKG_VERSION")),
         host: rustix::system::uname()
@@ -142,16 +142,16 @@ pub(super) fn begin(algorithm: &'static str, previous: Option<Head>) -> String {
 }
 
 /// So many lines before this one could not be written.
-pub(super) fn lost(lines: u64) -> String {
-    inside(&Own {
+pub(super) fn lost(lines: u64) -> Vec<u8> {
+    object(&Own {
         lines: Some(lines),
         ..Own::new("lost")
     })
 }
 
 /// The last line of a chain.
-pub(super) fn end() -> String {
-    inside(&Own::new("end"))
+pub(super) fn end() -> Vec<u8> {
+    object(&Own::new("end"))
 }
 
 /// The hash by which a token is found.
@@ -203,14 +203,11 @@ impl Serialize for Timestamp {
     }
 }
 
-/// An object's members, without its braces.
-fn inside(members: &impl Serialize) -> String {
+/// An object with these members.
+fn object(members: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::with_capacity(USUAL_MEMBERS);
     // Text and numbers alone: it cannot fail.
     let _ = serde_json::to_writer(&mut json, members);
-    let mut json = String::from_utf8(json).unwrap_or_default();
-    json.pop();
-    json.drain(..1.min(json.len()));
     json
 }
 

@@ -27,7 +27,7 @@ const PACE: Duration = Duration::from_millis(1);
 /// The most lines in one write.
 const BATCH: usize = 256;
 /// Makes the piece of a line that a full disk has left no line of the log, and ends it.
-const AFTER_A_PIECE: &str = "#cut\n";
+const AFTER_A_PIECE: &[u8] = b"#cut\n";
 
 /// What the writer is told.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) enum Command {
     End(oneshot::Sender<()>),
 }
 
-/// The members of a line, and who waits to be told that it was written.
-pub(super) type Members = (String, Option<Waiting>);
+/// An object with the members of a line, and who waits to be told that it was written.
+pub(super) type Members = (Vec<u8>, Option<Waiting>);
 
 /// Dropped, it says that the line was not written.
 pub(super) type Waiting = oneshot::Sender<()>;
@@ -86,7 +86,7 @@ pub(super) struct Writer {
     sink: Sink,
     chain: Chain,
     /// The lines of one write; kept for its memory.
-    text: String,
+    text: Vec<u8>,
     written: UnboundedSender<Written>,
     state: Arc<State>,
     /// The output ends amid a line.
@@ -124,7 +124,7 @@ impl Writer {
         let mut writer = Self {
             sink,
             chain,
-            text: String::new(),
+            text: Vec::new(),
             written,
             state,
             is_cut: tail.is_cut,
@@ -238,7 +238,7 @@ impl Writer {
         }
         self.text.clear();
         if self.is_cut {
-            self.text.push_str(AFTER_A_PIECE);
+            self.text.extend(AFTER_A_PIECE);
         }
         let before = self.chain.place();
         let mut pending = Vec::with_capacity(lines.len() + 1);
@@ -246,9 +246,9 @@ impl Writer {
         let about_lost = (unsaid > 0).then(|| (line::lost(unsaid), None, unsaid));
         let lines = lines
             .into_iter()
-            .map(|(members, waiting)| (members, waiting, 0));
-        for (members, waiting, says_lost) in about_lost.into_iter().chain(lines) {
-            self.chain.append(&members, &mut self.text);
+            .map(|(object, waiting)| (object, waiting, 0));
+        for (object, waiting, says_lost) in about_lost.into_iter().chain(lines) {
+            self.chain.append(&object, &mut self.text);
             pending.push(Pending {
                 end: self.text.len(),
                 place: self.chain.place(),
@@ -257,7 +257,7 @@ impl Writer {
             });
         }
         self.chain.go_to(before);
-        let (written, error) = match self.sink.write(self.text.as_bytes()) {
+        let (written, error) = match self.sink.write(&self.text) {
             Ok(()) => (self.text.len(), None),
             Err((written, error)) => (written, Some(error)),
         };
@@ -274,8 +274,7 @@ impl Writer {
 
     /// Goes as far along the chain as was written. Gives back who waits for the rest.
     fn settle(&mut self, pending: Vec<Pending>, written: usize) -> Vec<Waiting> {
-        let text = self.text.as_bytes();
-        if let Some(last) = written.checked_sub(1).and_then(|last| text.get(last)) {
+        if let Some(last) = written.checked_sub(1).and_then(|last| self.text.get(last)) {
             self.is_cut = *last != b'\n';
         }
         let (mut count, mut lost) = (0, 0);

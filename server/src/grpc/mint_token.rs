@@ -35,18 +35,18 @@ pub(super) struct MintToken<M> {
 }
 
 impl<M: Mint> MintToken<M> {
-    /// Answers one call, which `span` describes.
+    /// Answers one call, in a span that describes it, and in its trace.
     pub(super) async fn answer<B>(
         &self,
         peer: &Peer,
         request: Request<B>,
-        span: Span,
+        (span, trace_id): (Span, Hex<16>),
     ) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut call = Call::begin(&self.metrics, &self.audit, self.timeout, span.clone());
+        let mut call = self.begin(span.clone(), trace_id);
         let decided = AssertUnwindSafe(self.decide(&mut call, peer, request)).catch_unwind();
         // What comes after it is awaited outside: entering a span costs more than waiting.
         let decided = decided.instrument(span);
@@ -60,6 +60,23 @@ impl<M: Mint> MintToken<M> {
         match outcome {
             Ok(token) => message::reply(to_message(&token)),
             Err(failure) => failure.to_status().into_http(),
+        }
+    }
+
+    fn begin(&self, span: Span, trace_id: Hex<16>) -> Call<'_> {
+        self.metrics.begun();
+        let arrived = Instant::now();
+        Call {
+            metrics: &self.metrics,
+            audit: &self.audit,
+            span,
+            trace_id,
+            arrived,
+            deadline: arrived + self.timeout,
+            caller: None,
+            user: None,
+            written_down: false,
+            concluded: false,
         }
     }
 
@@ -130,6 +147,7 @@ struct Call<'a> {
     metrics: &'a MintMetrics,
     audit: &'a Audit,
     span: Span,
+    trace_id: Hex<16>,
     arrived: Instant,
     deadline: Instant,
     caller: Option<Arc<Caller>>,
@@ -138,23 +156,7 @@ struct Call<'a> {
     concluded: bool,
 }
 
-impl<'a> Call<'a> {
-    fn begin(metrics: &'a MintMetrics, audit: &'a Audit, timeout: Duration, span: Span) -> Self {
-        metrics.begun();
-        let arrived = Instant::now();
-        Self {
-            metrics,
-            audit,
-            span,
-            arrived,
-            deadline: arrived + timeout,
-            caller: None,
-            user: None,
-            written_down: false,
-            concluded: false,
-        }
-    }
-
+impl Call<'_> {
     /// Hands the decision to the audit log; under `refuse`, waits until it is there.
     async fn write_down(
         &mut self,
@@ -185,7 +187,7 @@ impl<'a> Call<'a> {
             outcome,
             reason,
             token: token.map(|token| (token.token.expose_secret(), token.expires_at)),
-            trace_id: Hex::of(telemetry::trace_id(&self.span).to_bytes()),
+            trace_id: self.trace_id,
         }
     }
 
@@ -201,10 +203,14 @@ impl<'a> Call<'a> {
 
     fn record(&self, reason: &'static str, code: Code) {
         let caller = self.caller.as_ref().map(|caller| caller.name());
-        trace::ended(&self.span, caller.map(|name| &**name), reason, code);
+        let sampled = telemetry::sampled_trace_id(&self.span);
+        // Most traces nobody will see, and what is recorded in them is not free.
+        if sampled.is_some() {
+            trace::ended(&self.span, caller.map(|name| &**name), reason, code);
+        }
         let caller = caller.cloned().unwrap_or_else(|| Arc::from(""));
         tracing::debug!(parent: &self.span, caller = &*caller, reason, "decided");
-        let trace_id = telemetry::sampled_trace_id(&self.span).map(|id| id.to_string());
+        let trace_id = sampled.map(|id| id.to_string());
         self.metrics
             .ended(caller, reason, self.arrived.elapsed(), trace_id);
     }

@@ -10,6 +10,8 @@ use tonic::Code;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::audit::Hex;
+
 /// The name of the caller, where it is known.
 const CALLER: &str = "ask2do.caller";
 /// The reason of the contract, or how else the call ended.
@@ -18,8 +20,8 @@ const REASON: &str = "ask2do.reason";
 /// The method's name: package, service and method.
 const METHOD: &str = "ask2do.token.v1.TokenService/MintToken";
 
-/// The span of a `MintToken`, in the trace that the request's headers name.
-pub(super) fn mint_token(headers: &HeaderMap) -> Span {
+/// The span of a `MintToken`, in the trace that the request's headers name, and that trace's id.
+pub(super) fn mint_token(headers: &HeaderMap) -> (Span, Hex<16>) {
     let span = tracing::info_span!(
         "MintToken",
         otel.name = METHOD,
@@ -32,16 +34,12 @@ pub(super) fn mint_token(headers: &HeaderMap) -> Span {
         { CALLER } = Empty,
         { REASON } = Empty,
     );
-    telemetry::continue_trace(&span, headers, Trust::Caller);
-    span
+    let trace_id = telemetry::continue_trace(&span, headers, Trust::Caller);
+    (span, Hex::of(trace_id.to_bytes()))
 }
 
-/// Says how the call ended, where somebody will see it: most traces are not exported, and what is recorded
-/// in them is not free.
+/// Says how the call ended.
 pub(super) fn ended(span: &Span, caller: Option<&str>, reason: &'static str, code: Code) {
-    if telemetry::sampled_trace_id(span).is_none() {
-        return;
-    }
     let error = is_error(code).then(|| name(code));
     tracing::record_all!(
         span,

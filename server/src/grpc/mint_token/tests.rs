@@ -114,7 +114,10 @@ impl Fixture {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let response = self.mint_token.answer(peer, request, Span::current()).await;
+        let response = self
+            .mint_token
+            .answer(peer, request, (Span::current(), Hex::of([7; 16])))
+            .await;
         if let Some(status) = Status::from_header_map(response.headers()) {
             return Err(status);
         }
