@@ -35,7 +35,7 @@ use sink::{Sink, Tail};
 pub use writer::Idle;
 use writer::{Command, Waiting, Writer, Written};
 
-/// The most lines that wait to be written: about a second of what a server mints.
+/// The most lines that wait to be written: a tenth of a second of what a core can mint, and some 3 MiB.
 const WAITING: usize = 4096;
 /// What a line gets at least for being written, where a call's time is over: of the 100 ms that the
 /// server keeps of a caller's deadline.

@@ -64,15 +64,17 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
     std::panic::set_hook(Box::new(report_panic));
     let idle = audit::Idle::default();
-    let parking = idle.clone();
+    let (parking, unparking) = (idle.clone(), idle.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(move || parking.thread_parks())
+        .on_thread_unpark(move || unparking.thread_unparks())
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
+    idle.of_threads(runtime.metrics().num_workers());
     let code = runtime.block_on(run_inside(arguments, idle));
     // A DNS query that hangs in a thread of its own does not hold up the end.
     runtime.shutdown_background();

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::ThreadId;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
@@ -13,7 +14,8 @@ use tokio::task::yield_now;
 /// have to say over one HTTP/2 connection is one TLS record and one system call, not one each.
 ///
 /// A connection's task is woken by each stream that has something to send, and runs next: without this it
-/// writes each answer by itself. Where no other task is ready it costs one look at the runtime's events. Made for
+/// writes each answer by itself. Where no other task is ready it costs one look at the runtime's events. A task that
+/// blocks its thread, which no task should, holds up what waits for its turn there. Made for
 /// `hyper`'s HTTP/2, which gathers frames while a write is pending. It reports that it does not take vectored
 /// writes: `h2` then gathers messages of up to 1 KiB, not 256 bytes.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ enum Turn {
 struct Others {
     have_run: AtomicBool,
     connection: Waker,
+    /// The runtime's thread that they run on: it alone knows that they are waited for.
+    on: ThreadId,
 }
 
 impl Wake for Others {
@@ -53,6 +57,7 @@ impl Others {
         let others = Arc::new(Self {
             have_run: AtomicBool::new(false),
             connection: connection.clone(),
+            on: std::thread::current().id(),
         });
         let waker = Waker::from(Arc::clone(&others));
         // Asks for it when it is polled first, which is all that is needed of it.
@@ -75,10 +80,10 @@ impl<S> Coalesced<S> {
             self.turn = Turn::Waiting(Others::let_run(context.waker()));
         }
         if let Turn::Waiting(others) = &self.turn {
-            // Another task than the one that will be woken does not wait for that.
-            if !others.have_run.load(Ordering::Acquire)
-                && others.connection.will_wake(context.waker())
-            {
+            // Another task than the one that will be woken does not wait for that, nor does another thread.
+            let waits_here = others.connection.will_wake(context.waker())
+                && others.on == std::thread::current().id();
+            if waits_here && !others.have_run.load(Ordering::Acquire) {
                 return Poll::Pending;
             }
             self.turn = Turn::Come;

@@ -36,6 +36,9 @@ const PENDING_RESETS: usize = 20;
 /// answer, and a well-behaved one has had time to.
 const LEAVE_WHEN_IDLE: Duration = Duration::from_secs(1);
 
+/// What a connection that makes room for another has left to write its GOAWAY.
+const LAST_WORD: Duration = Duration::from_millis(10);
+
 /// hyper's settings for one port.
 #[derive(Debug)]
 pub(super) struct Http {
@@ -155,11 +158,10 @@ impl End<'_> {
             () = aged(self.max_age) => {}
             () = self.open.evicted() => {
                 connection.as_mut().graceful_shutdown();
-                // Its place is taken already: it gets one more turn, in which the GOAWAY is written.
+                // Its place is taken already.
                 tokio::select! {
-                    biased;
                     result = connection.as_mut() => ended(result),
-                    () = tokio::task::yield_now() => {}
+                    () = tokio::time::sleep(LAST_WORD) => {}
                 }
                 return;
             }

@@ -583,13 +583,28 @@ fn a_line_that_is_too_long_to_be_ours_is_passed_over_whatever_it_begins_with() {
 }
 
 #[test]
-fn the_writer_goes_on_at_once_when_a_line_waits_and_the_runtime_has_nothing_else_to_do() {
+fn the_writer_goes_on_at_once_when_a_line_waits_and_all_threads_sleep() {
     let idle = Idle::default();
-    let began = std::time::Instant::now();
-    let writer = std::thread::spawn(|| std::thread::park_timeout(LIMIT));
+    idle.of_threads(2);
+    let (parked, wakes) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..2 {
+            std::thread::park_timeout(LIMIT);
+            parked.send(()).unwrap();
+        }
+    });
     idle.wakes(writer.thread());
+    // One of two sleeps; then both, and no line waits; then one goes on, and a line comes.
+    idle.thread_parks();
+    idle.thread_parks();
+    idle.thread_unparks();
+    idle.line_waits();
+    assert!(wakes.try_recv().is_err());
+    idle.thread_parks();
+    wakes.recv_timeout(LIMIT / 2).unwrap();
+    idle.thread_unparks();
     idle.line_waits();
     idle.thread_parks();
+    wakes.recv_timeout(LIMIT / 2).unwrap();
     writer.join().unwrap();
-    assert!(began.elapsed() < LIMIT);
 }

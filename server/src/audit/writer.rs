@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -49,31 +49,50 @@ pub(super) type Waiting = oneshot::Sender<()>;
 /// Who waited for the lines of one write.
 pub(super) type Written = Vec<Waiting>;
 
-/// Tells the writer when the runtime has nothing to do but to wait for it.
+/// Tells the writer when all threads of the runtime sleep, so that no more lines will come before it has written.
 #[derive(Clone, Debug, Default)]
 pub struct Idle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    threads: OnceLock<usize>,
+    asleep: AtomicUsize,
     lines_wait: AtomicBool,
     writer: OnceLock<Thread>,
 }
 
 impl Idle {
-    /// A thread of the runtime is about to sleep: see [`tokio::runtime::Builder::on_thread_park`].
+    /// The runtime has so many threads.
+    pub fn of_threads(&self, threads: usize) {
+        // There is one runtime in a process.
+        let _ = self.0.threads.set(threads);
+    }
+
+    /// One of them is about to sleep: see [`tokio::runtime::Builder::on_thread_park`].
     pub fn thread_parks(&self) {
-        let Shared { lines_wait, writer } = &*self.0;
-        if lines_wait.load(Ordering::Relaxed)
-            && lines_wait.swap(false, Ordering::Relaxed)
+        let Shared {
+            threads,
+            asleep,
+            lines_wait,
+            writer,
+        } = &*self.0;
+        let asleep = asleep.fetch_add(1, Ordering::AcqRel) + 1;
+        if threads.get() == Some(&asleep)
+            && lines_wait.swap(false, Ordering::AcqRel)
             && let Some(writer) = writer.get()
         {
             writer.unpark();
         }
     }
 
+    /// One of them goes on: see [`tokio::runtime::Builder::on_thread_unpark`].
+    pub fn thread_unparks(&self) {
+        self.0.asleep.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// A line was handed to the writer.
     pub(super) fn line_waits(&self) {
-        self.0.lines_wait.store(true, Ordering::Relaxed);
+        self.0.lines_wait.store(true, Ordering::Release);
     }
 
     pub(super) fn wakes(&self, writer: &Thread) {
@@ -292,8 +311,10 @@ impl Writer {
         }
         self.state.lost(lost);
         self.state.written(count, self.chain.head());
-        // At the end of the process nobody is there any more.
-        let _ = self.written.send(told);
+        if !told.is_empty() {
+            // At the end of the process nobody is there any more.
+            let _ = self.written.send(told);
+        }
         unwritten
     }
 

@@ -206,7 +206,10 @@ impl Call<'_> {
         let sampled = telemetry::sampled_trace_id(&self.span);
         // Most traces nobody will see, and what is recorded in them is not free.
         if sampled.is_some() {
-            trace::ended(&self.span, caller.map(|name| &**name), reason, code);
+            // Inside it, since a span ends when it was left last: what the audit log took is part of it.
+            let caller = caller.map(|name| &**name);
+            self.span
+                .in_scope(|| trace::ended(&self.span, caller, reason, code));
         }
         let caller = caller.cloned().unwrap_or_else(|| Arc::from(""));
         tracing::debug!(parent: &self.span, caller = &*caller, reason, "decided");
