@@ -24,11 +24,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_util::io::InspectWriter;
 use tower::Service;
 
 /// The bounds that a process has, but for PINGs: a paused clock runs on while their answers are on the way.
@@ -245,45 +246,12 @@ impl CountedWrites {
 }
 
 impl Acceptor for CountedWrites {
-    type Io = Counted;
+    type Io = InspectWriter<TcpStream, Box<dyn FnMut(&[u8]) + Send>>;
     type Peer = ();
 
-    async fn accept(&self, stream: TcpStream) -> io::Result<(Counted, ())> {
+    async fn accept(&self, stream: TcpStream) -> io::Result<(Self::Io, ())> {
         let writes = Arc::clone(&self.0);
-        Ok((Counted { stream, writes }, ()))
-    }
-}
-
-pub(crate) struct Counted {
-    stream: TcpStream,
-    writes: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let count = move |_: &[u8]| _ = writes.fetch_add(1, Ordering::Relaxed);
+        Ok((InspectWriter::new(stream, Box::new(count)), ()))
     }
 }
